@@ -1,0 +1,1 @@
+"""Builds Debian packages in throw-away copy-on-write sessions on top of cowfs."""

@@ -1,0 +1,85 @@
+"""The build log, in sbuild's shape, and the two ways in which things end badly."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import IO
+
+WIDTH = 80
+
+
+class Problem(Exception):
+    """Something the user can put right: one sentence, and what to do about it."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+class Interrupted(BaseException):
+    """A signal asked the builder to end. Not an Exception, so that nothing on the way out takes it for a failure."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(signal_number)
+        self.signal_number = signal_number
+
+
+class BuildLog:
+    """Writes what happens to the terminal as it happens, and, once it is known where, to the log file.
+
+    What is written before `keep_in` is held back and put into the file first.
+    """
+
+    def __init__(self, terminal: IO[bytes] | None = None) -> None:
+        self._terminal = terminal if terminal is not None else sys.stdout.buffer
+        self._file: IO[bytes] | None = None
+        self._held_back: list[bytes] = []
+        self.path: Path | None = None
+
+    def keep_in(self, path: Path) -> None:
+        """Start the log file. It must not exist; OSError if it does or cannot be made."""
+        self._file = path.open("xb", buffering=0)
+        self.path = path
+        for piece in self._held_back:
+            self._file.write(piece)
+        self._held_back.clear()
+
+    def write(self, data: bytes) -> None:
+        if self._file is not None:
+            self._file.write(data)
+        else:
+            self._held_back.append(data)
+        try:
+            self._terminal.write(data)
+            self._terminal.flush()
+        except (BrokenPipeError, ValueError):
+            # Whoever was reading has gone; the file is still being written.
+            pass
+
+    def line(self, text: str = "") -> None:
+        self.write(text.encode(errors="surrogateescape") + b"\n")
+
+    def title(self, left: str, right: str) -> None:
+        """The box at the top: package and version left, the time right."""
+        room = WIDTH - 4
+        rule = "+" + "-" * (WIDTH - 2) + "+"
+        self.line(f"{rule}\n| {left}{right.rjust(max(room - len(left), len(right) + 1))} |\n{rule}\n")
+
+    def section(self, name: str) -> None:
+        rule = "+" + "-" * (WIDTH - 2) + "+"
+        self.line(f"\n{rule}\n| {name.ljust(WIDTH - 4)} |\n{rule}\n")
+
+    def subsection(self, name: str) -> None:
+        self.line(f"\n{name}\n{'-' * len(name)}\n")
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def timestamp(moment: float) -> str:
+    """UTC, as in the names of sbuild's log files and its `Finished at` line."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(moment))

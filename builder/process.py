@@ -1,0 +1,109 @@
+"""Running commands: their output into the build log, or back to the caller."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import shlex
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from builder.log import BuildLog, Problem
+
+CHUNK = 64 * 1024
+
+
+class TimedOut(Exception):
+    """A command ran, or was silent, for longer than allowed. The text says which."""
+
+
+def shown(command: Sequence[str | Path]) -> str:
+    """The command as one would type it."""
+    return shlex.join(str(word) for word in command)
+
+
+def logged(
+    command: Sequence[str | Path],
+    log: BuildLog,
+    *,
+    environment: Mapping[str, str] | None = None,
+    time_limit: float | None = None,
+    silence_limit: float | None = None,
+) -> int:
+    """Run a command without input, its output into the log, and return its exit code.
+
+    Limits are in seconds; past one the command is killed and TimedOut raised. Whatever raises here, a signal's
+    Interrupted too, the command is killed and reaped before the exception goes on. Killing the command is enough only
+    where it takes its children along, as a sandbox's does.
+    """
+    process = _start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, environment=environment)
+    started = time.monotonic()
+    assert process.stdout is not None
+    with process, selectors.DefaultSelector() as selector:
+        try:
+            selector.register(process.stdout, selectors.EVENT_READ)
+            while True:
+                deadline = _next_deadline(started, time_limit, silence_limit)
+                if not selector.select(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                    raise TimedOut(_limit_reached(started, time_limit, silence_limit))
+                data = os.read(process.stdout.fileno(), CHUNK)
+                if not data:
+                    return process.wait()
+                log.write(data)
+        except BaseException:
+            process.kill()
+            raise
+
+
+def _next_deadline(started: float, time_limit: float | None, silence_limit: float | None) -> float | None:
+    deadlines = []
+    if time_limit is not None:
+        deadlines.append(started + time_limit)
+    if silence_limit is not None:
+        deadlines.append(time.monotonic() + silence_limit)
+    return min(deadlines, default=None)
+
+
+def _limit_reached(started: float, time_limit: float | None, silence_limit: float | None) -> str:
+    if time_limit is not None and time.monotonic() - started >= time_limit:
+        return f"not finished after {time_limit:.0f} seconds"
+    return f"no output for {silence_limit:.0f} seconds"
+
+
+def output(
+    command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, given: bytes | None = None
+) -> str:
+    """What a command prints. Problem when it is missing or fails, with its last words."""
+    process = _start(
+        command,
+        stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        environment=environment,
+    )
+    try:
+        printed, complained = process.communicate(given)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    if process.returncode != 0:
+        last_words = complained.decode(errors="replace").strip().splitlines()[-5:]
+        raise Problem(f"{command[0]} failed with exit code {process.returncode}", "\n".join(last_words))
+    return printed.decode(errors="surrogateescape")
+
+
+def _start(
+    command: Sequence[str | Path],
+    *,
+    stdout: int,
+    stderr: int,
+    environment: Mapping[str, str] | None,
+    stdin: int = subprocess.DEVNULL,
+) -> subprocess.Popen[bytes]:
+    try:
+        return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment)
+    except FileNotFoundError:
+        raise Problem(f"The command {command[0]} is missing", "On Debian, `apt-file search` names its package.") from None

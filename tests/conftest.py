@@ -1,0 +1,94 @@
+"""Fixtures for every test: a private mount namespace, scratch file systems, and mounts that leave nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import syscalls
+from tests.harness.bench import Workbench
+from tests.harness.mounts import Mount
+from tests.harness.trees import Description
+
+ENGINES = ("direct", "pyfuse3")
+PYFUSE3_CANNOT = "pyfuse3 has no such request (README, known limits)"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "root: needs the rights of root")
+    config.addinivalue_line("markers", "direct_only: what the pyfuse3 engine cannot do; the argument says why")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("root") and os.geteuid() != 0:
+            item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+@pytest.fixture(scope="session")
+def scratch() -> Iterator[Path]:
+    """A tmpfs that only this run sees: a killed run leaves neither mounts nor files."""
+    top = Path(tempfile.mkdtemp(prefix="cowfs-tests-", dir="/tmp"))
+    if os.geteuid() == 0:
+        syscalls.unshare(syscalls.CLONE_NEWNS)
+        syscalls.mount("none", "/", "", syscalls.MS_REC | syscalls.MS_PRIVATE)
+        syscalls.mount("cowfs-tests", str(top), "tmpfs", data="mode=755")
+    yield top
+    if os.geteuid() == 0:
+        syscalls.umount(str(top), syscalls.MNT_DETACH)
+    shutil.rmtree(top, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def ext4(scratch: Path) -> Iterator[Path]:
+    """A fresh ext4 on a loop device."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    image, point = scratch / "ext4.img", scratch / "ext4"
+    with image.open("wb") as file:
+        file.truncate(512 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", str(image)], check=True)
+    point.mkdir()
+    subprocess.run(["mount", "-o", "loop", str(image), str(point)], check=True)
+    yield point
+    subprocess.run(["umount", str(point)], check=True)
+    image.unlink()
+
+
+@pytest.fixture
+def place(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Path]:
+    """A directory for one test; on ext4 when a test is parameterised so (`place` indirectly, "ext4")."""
+    kind = getattr(request, "param", "tmpfs")
+    parent = request.getfixturevalue("ext4") if kind == "ext4" else scratch
+    top = Path(tempfile.mkdtemp(prefix="t", dir=parent))
+    top.chmod(0o755)
+    yield top
+    shutil.rmtree(top, ignore_errors=True)
+
+
+@pytest.fixture(params=ENGINES)
+def engine(request: pytest.FixtureRequest) -> str:
+    name: str = request.param
+    marker = request.node.get_closest_marker("direct_only")
+    if name == "pyfuse3" and marker:
+        pytest.skip(marker.args[0] if marker.args else PYFUSE3_CANNOT)
+    return name
+
+
+@pytest.fixture
+def bench(place: Path, engine: str) -> Iterator[Workbench]:
+    workbench = Workbench(place, engine)
+    yield workbench
+    workbench.close()
+
+
+@pytest.fixture
+def mounted(bench: Workbench) -> Callable[[Description], Mount]:
+    """`mounted(description)`: a mount, with a kept layer, of a base made from the description."""
+    return bench.mounted

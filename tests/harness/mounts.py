@@ -1,0 +1,178 @@
+"""A mounted cowfs under test: started, watched, always taken away."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NoReturn
+
+from tests.harness import syscalls
+
+DAEMON_LIFETIME = 240  # seconds; SIGALRM then ends a daemon that hangs, and with it whatever waits for it
+START_TIMEOUT = 15.0  # seconds
+SUSPICIOUS = re.compile(r"Traceback|[Uu]nexpected|Error\b|Exception|WARNING|ResourceWarning|never awaited")
+
+
+class MountError(Exception):
+    """The daemon ended, or was not usable in time; carries its exit code and what it printed."""
+
+
+@dataclass
+class Mount:
+    """One base, the layer over it, and where they are seen together.
+
+    `layer` None asks for a temporary layer. `log` collects what every daemon of this mount prints.
+    """
+
+    base: str
+    point: Path
+    layer: Path | None
+    engine: str
+    log: Path
+    options: Sequence[str] = ("-o", "allow_other")
+    allowed_log: str = r"\A(?!)"  # what the log may say although it looks suspicious (a regular expression)
+    daemon: int = 0  # process id, 0 when not running
+    descriptor_limit: int = 0  # RLIMIT_NOFILE of the daemon, 0 for that of the tests
+    _parent_device: int = field(default=0, repr=False)
+
+    @property
+    def path(self) -> bytes:
+        return os.fsencode(self.point)
+
+    def arguments(self) -> list[str]:
+        layer = ["--layer", str(self.layer)] if self.layer else []
+        return ["-f", "--engine", self.engine, *layer, *self.options, self.base, str(self.point)]
+
+    def start(self) -> None:
+        self._parent_device = os.stat(self.point.parent).st_dev
+        self.daemon = start_daemon(self.arguments(), self.log, self.descriptor_limit)
+        deadline = time.monotonic() + START_TIMEOUT
+        while not self.is_mounted():
+            ended, status = os.waitpid(self.daemon, os.WNOHANG)
+            if ended:
+                self.daemon = 0
+                raise MountError(f"exit code {os.waitstatus_to_exitcode(status)}: {self.log.read_text()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise MountError(f"not usable after {START_TIMEOUT} s: {self.log.read_text()}")
+            time.sleep(0.001)
+
+    def is_mounted(self) -> bool:
+        try:
+            return os.stat(self.point).st_dev != self._parent_device
+        except OSError:
+            return False
+
+    def stop(self) -> int:
+        """Unmount as umount(8) does and return the daemon's exit code."""
+        syscalls.umount(str(self.point))
+        return self.wait()
+
+    def wait(self, timeout: float = 20.0) -> int:
+        """Wait for the daemon to end; its exit code, or minus the signal that ended it."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            ended, status = os.waitpid(self.daemon, os.WNOHANG)
+            if ended:
+                self.daemon = 0
+                return os.waitstatus_to_exitcode(status)
+            time.sleep(0.001)
+        raise AssertionError(f"the daemon did not end within {timeout} s")
+
+    def remount(self) -> None:
+        code = self.stop()
+        assert code == 0, f"the daemon ended with {code}: {self.log.read_text()}"
+        self.start()
+
+    def kill(self) -> None:
+        """SIGKILL the daemon and clear away what it leaves mounted."""
+        if self.daemon:
+            os.kill(self.daemon, signal.SIGKILL)
+            os.waitpid(self.daemon, 0)
+            self.daemon = 0
+        self._detach()
+
+    def end(self) -> None:
+        """Leave nothing behind, whatever state the mount is in, then fail if anything was wrong with it."""
+        problems: list[str] = []
+        if self.daemon:
+            try:
+                code = self.stop()
+                if code != 0:
+                    problems.append(f"the daemon ended with {code}")
+            except OSError as error:
+                problems.append(f"umount: {error}")
+            except AssertionError as error:
+                problems.append(str(error))
+        self.kill()
+        said = self.log.read_text(errors="replace") if self.log.exists() else ""
+        if SUSPICIOUS.search(re.sub(self.allowed_log, "", said)):
+            problems.append("the daemon printed:\n" + said)
+        assert not problems, "\n".join(problems)
+
+    def _detach(self) -> None:
+        try:
+            while True:
+                syscalls.umount(str(self.point), syscalls.MNT_DETACH)
+        except OSError:
+            return
+
+
+def start_daemon(arguments: Sequence[str], log: Path, descriptor_limit: int = 0) -> int:
+    """Fork a process that runs the `cowfs` command; its id.
+
+    A fork instead of a fresh interpreter, since hundreds of tests each want a mount: it saves the imports. The command
+    as a user starts it is the theme of test_command.py.
+    """
+    import cowfs.cli
+
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child:
+        return child
+    return _run_command(cowfs.cli.main, arguments, log, descriptor_limit)
+
+
+def _run_command(
+    main: Callable[[list[str]], int | None], arguments: Sequence[str], log: Path, descriptor_limit: int
+) -> NoReturn:
+    code = 70
+    try:
+        os.setpgid(0, 0)
+        syscalls.die_with_parent(signal.SIGKILL)
+        for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        signal.alarm(DAEMON_LIFETIME)
+        warnings.simplefilter("default")
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if descriptor_limit:
+            import resource
+
+            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptor_limit, descriptor_limit))
+        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 1)
+        os.dup2(1, 2)
+        os.closerange(3, 4096)
+        sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
+        sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+        os.chdir("/")
+        code = main(list(arguments)) or 0
+    except SystemExit as exit_request:
+        if isinstance(exit_request.code, str):
+            print(exit_request.code, file=sys.stderr)
+        code = exit_request.code if isinstance(exit_request.code, int) else int(exit_request.code is not None)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)

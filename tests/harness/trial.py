@@ -1,0 +1,64 @@
+"""The same operations on an ordinary directory and on a mount: results, errors and trees compared."""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ParamSpec, TypeVar
+
+from tests.harness.snapshot import Snapshot, differences, snapshot
+
+Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+
+
+@dataclass
+class Trial:
+    """One run of the operations. `root` is the tree they work on; `outcomes` is what each of them gave."""
+
+    root: bytes
+    outcomes: list[tuple[str, object]] = field(default_factory=list)
+
+    def path(self, name: str | bytes = b".") -> bytes:
+        return os.path.join(self.root, os.fsencode(name))
+
+    def attempt(
+        self, label: str, call: Callable[Arguments, Result], *args: Arguments.args, **named: Arguments.kwargs
+    ) -> Result | None:
+        """Record what `call` returns, or by its name the error it raises (then None is returned)."""
+        try:
+            result = call(*args, **named)
+        except OSError as error:
+            self.outcomes.append((label, errno.errorcode[error.errno or 0]))
+            return None
+        self.outcomes.append((label, result))
+        return result
+
+    def note(self, label: str, value: object) -> None:
+        self.outcomes.append((label, value))
+
+
+Operations = Callable[[Trial], None]
+
+
+def compare(plain: str | bytes, mounted: str | bytes, *operations: Operations) -> Snapshot:
+    """Run `operations` on both trees; fail, showing every difference, unless they end alike. The mount's tree."""
+    now = time.time_ns() - 50_000_000  # the kernel's clock of file times lags by a tick
+    runs = [Trial(os.fsencode(plain)), Trial(os.fsencode(mounted))]
+    for trial in runs:
+        for operation in operations:
+            operation(trial)
+    left, right = runs
+    assert [label for label, _ in left.outcomes] == [label for label, _ in right.outcomes]
+    lines = [
+        f"{label}: {expected!r} -> {got!r}"
+        for (label, expected), (_, got) in zip(left.outcomes, right.outcomes, strict=True)
+        if expected != got
+    ]
+    tree = snapshot(mounted, now=now)
+    lines += differences(snapshot(plain, now=now), tree)
+    assert not lines, "ordinary directory -> mount\n" + "\n".join(lines)
+    return tree

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import subprocess
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.harness.mounts import Mount
 from tests.harness.snapshot import Snapshot, differences, snapshot
 from tests.harness.trees import Description, make_tree
-from tests.harness.trial import Operations, compare
+from tests.harness.trial import CLOCK_TICK_NS, Operations, compare
 
 
 @dataclass
@@ -52,22 +54,28 @@ class Workbench:
     def mounted(self, description: Description) -> Mount:
         return self.mount(self.base(description))
 
-    def compare(self, description: Description, *operations: Operations, remount: bool = True) -> Mount:
-        """Run `operations` on a mount of the described base and on a copy of it; compare, then remount and compare."""
+    def compare(self, description: Description, *operations: Operations) -> Mount:
+        """Run `operations` on a mount of the described base and on a copy of it; compare both, and again remounted."""
+        mount = self.compare_stages(description, [operations])
+        before = snapshot(mount.path)
+        mount.remount()
+        lines = differences(before, snapshot(mount.path))
+        assert not lines, "before the remount -> after it\n" + "\n".join(lines)
+        return mount
+
+    def compare_stages(
+        self, description: Description, stages: Sequence[Sequence[Operations]], remount: bool = False
+    ) -> Mount:
+        """Compare after every stage; `remount` mounts the kept layer anew between the stages."""
         base = self.base(description)
         plain = self.place / "plain"
         subprocess.run(["cp", "-a", str(base), str(plain)], check=True)
         mount = self.mount(base)
-        tree = compare(str(plain), mount.path, *operations)
-        if remount:
-            mount.remount()
-            again = snapshot(mount.path)
-            before = {
-                name: node._replace(mtime=again[name].mtime) if node.mtime == "now" and name in again else node
-                for name, node in tree.items()
-            }
-            lines = differences(before, again)
-            assert not lines, "before the remount -> after it\n" + "\n".join(lines)
+        now = time.time_ns() - CLOCK_TICK_NS
+        for number, operations in enumerate(stages):
+            if remount and number:
+                mount.remount()
+            compare(str(plain), mount.path, *operations, now=now)
         return mount
 
     def close(self) -> None:

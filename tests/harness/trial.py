@@ -11,6 +11,8 @@ from typing import ParamSpec, TypeVar
 
 from tests.harness.snapshot import Snapshot, differences, snapshot
 
+CLOCK_TICK_NS = 50_000_000  # the kernel's clock of file times lags behind by a tick
+
 Result = TypeVar("Result")
 Arguments = ParamSpec("Arguments")
 
@@ -41,12 +43,15 @@ class Trial:
         self.outcomes.append((label, value))
 
 
-Operations = Callable[[Trial], None]
+Operations = Callable[[Trial], object]
 
 
-def compare(plain: str | bytes, mounted: str | bytes, *operations: Operations) -> Snapshot:
-    """Run `operations` on both trees; fail, showing every difference, unless they end alike. The mount's tree."""
-    now = time.time_ns() - 50_000_000  # the kernel's clock of file times lags by a tick
+def compare(plain: str | bytes, mounted: str | bytes, *operations: Operations, now: int = 0) -> Snapshot:
+    """Run `operations` on both trees; fail, showing every difference, unless they end alike. The mount's tree.
+
+    File times at or after `now` (ns; by default, when this is called) count as equal.
+    """
+    now = now or time.time_ns() - CLOCK_TICK_NS
     runs = [Trial(os.fsencode(plain)), Trial(os.fsencode(mounted))]
     for trial in runs:
         for operation in operations:

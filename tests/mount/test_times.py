@@ -1,0 +1,194 @@
+"""Access, modification, change and birth times, to the nanosecond."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import subprocess
+import time
+from collections.abc import Callable
+
+import pytest
+
+from tests.harness import actions, syscalls
+from tests.harness.bench import Workbench
+from tests.harness.trees import OLD_NS, directory, file, link_to, symlink
+from tests.harness.trial import CLOCK_TICK_NS, Trial
+
+BASE = {
+    "d/file": file(b"content"),
+    "d/sub/leaf": file(b"leaf"),
+    "d/link": symlink("file"),
+    "d/second": link_to("d/file"),
+    "other/file": file(b"other"),
+    "empty": directory(),
+}
+
+
+def _modified(path: bytes) -> int:
+    return os.lstat(path).st_mtime_ns
+
+
+@pytest.mark.parametrize("name", ["d/file", "d", "d/link", "d/sub/leaf"])
+def test_times_are_set_to_the_nanosecond(bench: Workbench, name: str) -> None:
+    mount = bench.mounted(BASE)
+    path = mount.path + b"/" + name.encode()
+    for times in ((1, 2), (1_234_567_890_987_654_321, 999_999_999), (4_300_000_000_000_000_001, 0)):
+        os.utime(path, ns=times, follow_symlinks=False)
+        status = os.lstat(path)
+        assert (status.st_atime_ns, status.st_mtime_ns) == times
+    mount.remount()
+    assert os.lstat(path).st_mtime_ns == 0
+
+
+def test_now_and_omit(bench: Workbench) -> None:
+    mount = bench.mounted(BASE)
+    path = mount.path + b"/d/file"
+    before = time.time_ns() - CLOCK_TICK_NS
+    syscalls.set_times(path, (11, 22), (0, syscalls.UTIME_OMIT))
+    assert (os.stat(path).st_atime_ns, os.stat(path).st_mtime_ns) == (11_000_000_022, OLD_NS)
+    syscalls.set_times(path, (0, syscalls.UTIME_OMIT), (33, 44))
+    assert (os.stat(path).st_atime_ns, os.stat(path).st_mtime_ns) == (11_000_000_022, 33_000_000_044)
+    syscalls.set_times(path, (0, syscalls.UTIME_OMIT), (0, syscalls.UTIME_NOW))
+    assert os.stat(path).st_atime_ns == 11_000_000_022
+    assert before <= os.stat(path).st_mtime_ns <= time.time_ns()
+    syscalls.set_times(path, (0, syscalls.UTIME_NOW), (5, 5))
+    assert before <= os.stat(path).st_atime_ns <= time.time_ns()
+    assert actions.error_of(lambda: syscalls.set_times(path, (0, 1_000_000_000), (0, 0))) == "EINVAL"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(lambda path: os.chmod(path, 0o600), id="chmod"),
+        pytest.param(lambda path: os.chown(path, os.geteuid(), os.getegid()), id="chown"),
+        pytest.param(lambda path: os.setxattr(path, "user.a", b"1"), id="setxattr"),
+        pytest.param(lambda path: os.link(path, path + b"-more"), id="link"),
+    ],
+)
+def test_metadata_changes_keep_mtime_and_move_ctime(bench: Workbench, change: Callable[[bytes], None]) -> None:
+    mount = bench.mounted(BASE)
+    path = mount.path + b"/d/file"
+    before = time.time_ns() - CLOCK_TICK_NS
+    change(path)
+    assert _modified(path) == OLD_NS
+    assert os.stat(path).st_ctime_ns >= before
+    mount.remount()
+    assert _modified(path) == OLD_NS
+
+
+def test_copying_up_keeps_the_times_of_the_file_and_of_its_parents(bench: Workbench) -> None:
+    mount = bench.mounted(BASE)
+    os.chmod(mount.path + b"/d/sub/leaf", 0o600)
+    os.chown(mount.path + b"/d/link", os.geteuid(), os.getegid(), follow_symlinks=False)
+    for _ in range(2):
+        for name in (b"", b"/d", b"/d/sub", b"/d/sub/leaf", b"/d/link"):
+            assert (name, _modified(mount.path + name)) == (name, OLD_NS)
+        mount.remount()
+
+
+def test_writing_moves_the_files_mtime_alone(bench: Workbench) -> None:
+    mount = bench.mounted(BASE)
+    before = time.time_ns() - CLOCK_TICK_NS
+    actions.write(mount.path + b"/d/file", b"C")
+    assert _modified(mount.path + b"/d/file") >= before
+    assert os.stat(mount.path + b"/d/second").st_mtime_ns >= before
+    assert _modified(mount.path + b"/d") == OLD_NS
+    assert os.stat(mount.path + b"/d/file").st_atime_ns == OLD_NS
+
+
+def test_truncation_moves_mtime_also_to_the_same_size_when_opened_so(bench: Workbench) -> None:
+    mount = bench.mounted(BASE)
+    before = time.time_ns() - CLOCK_TICK_NS
+    os.truncate(mount.path + b"/d/file", 3)
+    assert _modified(mount.path + b"/d/file") >= before
+    with actions.opened(mount.path + b"/other/file", os.O_WRONLY | os.O_TRUNC):
+        pass
+    assert _modified(mount.path + b"/other/file") >= before
+
+
+def test_a_directorys_mtime_moves_with_every_change_of_its_names_and_no_other(bench: Workbench) -> None:
+    mount = bench.mounted(BASE)
+    top = mount.path + b"/d"
+    changes: list[Callable[[], object]] = [
+        lambda: actions.create(top + b"/new"),
+        lambda: os.unlink(top + b"/new"),
+        lambda: os.unlink(top + b"/file"),
+        lambda: os.mkdir(top + b"/made"),
+        lambda: os.rmdir(top + b"/made"),
+        lambda: os.symlink(b"x", top + b"/symlink"),
+        lambda: os.mkfifo(top + b"/fifo"),
+        lambda: os.link(top + b"/second", top + b"/third"),
+        lambda: os.rename(top + b"/third", top + b"/fourth"),
+        lambda: os.rename(top + b"/fourth", mount.path + b"/other/fourth"),
+        lambda: os.rename(mount.path + b"/other/fourth", top + b"/second"),
+        lambda: os.rename(top + b"/sub", mount.path + b"/empty"),
+        lambda: os.rename(mount.path + b"/empty", top + b"/sub"),
+    ]
+    for number, change in enumerate(changes):
+        os.utime(top, ns=(5, 5))
+        before = time.time_ns() - CLOCK_TICK_NS
+        change()
+        status = os.stat(top)
+        assert (number, status.st_mtime_ns >= before) == (number, True)
+        assert (number, status.st_ctime_ns >= before) == (number, True)
+    for change in (
+        lambda: actions.create(top + b"/sub/below"),
+        lambda: actions.append(top + b"/second", b"!"),
+        lambda: os.chmod(top + b"/second", 0o600),
+        lambda: os.listdir(top),
+        lambda: actions.error_of(lambda: os.mkdir(top + b"/sub")),
+        lambda: actions.error_of(lambda: os.unlink(top + b"/missing")),
+    ):
+        os.utime(top, ns=(5, 5))
+        change()
+        assert os.stat(top).st_mtime_ns == 5
+
+
+def test_times_of_a_new_file_are_those_of_its_making(bench: Workbench) -> None:
+    mount = bench.mounted(BASE)
+    before = time.time_ns() - CLOCK_TICK_NS
+    actions.create(mount.path + b"/new", b"x")
+    os.mkdir(mount.path + b"/new-directory")
+    os.symlink(b"x", mount.path + b"/new-link")
+    for name in (b"/new", b"/new-directory", b"/new-link"):
+        status = os.lstat(mount.path + name)
+        for moment in (status.st_atime_ns, status.st_mtime_ns, status.st_ctime_ns):
+            assert before <= moment <= time.time_ns()
+
+
+def test_reading_changes_no_time_of_the_base(bench: Workbench) -> None:
+    """Reading through the mount must not write to the base, not even an access time."""
+    base = bench.base(BASE)
+    accessed = {name: os.lstat(base / name).st_atime_ns for name in ("d", "d/sub", "d/link", "d/file", "other/file")}
+    mount = bench.mount(base)
+    for directory_path, _, files in os.walk(mount.path):
+        for name in files:
+            path = os.path.join(directory_path, name)
+            if os.path.islink(path):
+                os.readlink(path)
+            actions.read(path)
+    os.chmod(mount.path + b"/other/file", 0o600)
+    actions.append(mount.path + b"/d/file", b"!")
+    mount.stop()
+    after = {name: os.lstat(base / name).st_atime_ns for name in accessed}
+    mount.start()
+    assert after == accessed
+
+
+def test_a_file_written_through_a_mapping_gets_a_new_mtime(bench: Workbench) -> None:
+    mount = bench.mounted({"file": file(b"x" * 4096)})
+    path = mount.path + b"/file"
+    before = time.time_ns() - CLOCK_TICK_NS
+    with actions.opened(path, os.O_RDWR) as descriptor, mmap.mmap(descriptor, 4096) as mapping:
+        mapping[0:1] = b"y"
+        mapping.flush()
+    assert _modified(path) >= before
+
+
+def test_copying_a_tree_with_its_times_keeps_them(bench: Workbench) -> None:
+    def operations(trial: Trial) -> None:
+        subprocess.run(["cp", "-a", os.fsdecode(trial.path("d")), os.fsdecode(trial.path("copy"))], check=True)
+        trial.note("time", _modified(trial.path("copy/sub/leaf")))
+
+    bench.compare(BASE, operations)

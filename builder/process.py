@@ -106,4 +106,4 @@ def _start(
     try:
         return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment)
     except FileNotFoundError:
-        raise Problem(f"The command {command[0]} is missing", "On Debian, `apt-file search` names its package.") from None
+        raise Problem(f"The command {command[0]} is missing", "`apt-file search` names its package.") from None

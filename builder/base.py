@@ -1,0 +1,97 @@
+"""Bases: the clean Debian trees that sessions stand on."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from debian.deb822 import Deb822
+
+from builder import apt
+from builder.log import Problem
+
+# fakeroot is what dpkg-buildpackage becomes root with; having it here saves installing it in every session.
+INCLUDED = ("fakeroot",)
+
+
+@dataclass(frozen=True)
+class BaseOptions:
+    """What `cowbuild create` is asked for."""
+
+    target: Path
+    suite: str
+    architecture: str | None = None
+    variant: str = "buildd"
+    include: tuple[str, ...] = ()
+    components: tuple[str, ...] = ("main",)
+    mirror: str | None = None
+    keyring: Path = apt.KEYRING
+
+
+def check_free(target: Path) -> None:
+    """Problem unless a new base can get the name `target`."""
+    if target.is_symlink() or target.exists():
+        raise Problem(f"{target} exists already", "A base is made whole and under a new name.")
+    if not target.parent.is_dir():
+        raise Problem(f"{target.parent} is not a directory")
+
+
+def create(options: BaseOptions, directory: Path) -> None:
+    """Make a base with mmdebstrap in the private `directory`, and rename it to its place when it is whole.
+
+    `directory` must be on the target's file system. Problem when mmdebstrap fails or the target has appeared meanwhile.
+    """
+    if not options.keyring.exists():
+        raise Problem(f"The keyring {options.keyring} is missing", "apt-get install debian-archive-keyring")
+    lines = apt.sources(options.suite, mirror=options.mirror, components=options.components)
+    made = directory / "base"
+    command: list[str | Path] = [
+        "mmdebstrap",
+        "--mode=root",
+        "--format=directory",
+        f"--variant={options.variant}",
+        f"--include={','.join((*INCLUDED, *options.include))}",
+        f"--keyring={options.keyring}",
+        '--aptopt=Acquire::Languages "none"',
+        "--skip=cleanup/apt/lists",
+        options.suite,
+        made,
+        *lines,
+    ]
+    if options.architecture is not None:
+        command.insert(1, f"--architectures={options.architecture}")
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
+    except FileNotFoundError:
+        raise Problem("mmdebstrap is missing", "apt-get install mmdebstrap") from None
+    if done.returncode != 0:
+        raise Problem(f"mmdebstrap failed with exit code {done.returncode}", "Its own messages are above.")
+    check_free(options.target)
+    made.rename(options.target)
+
+
+def architecture(base: Path) -> str:
+    """The Debian architecture of the base, as its dpkg was built for. Problem when it is no Debian tree."""
+    status = base / "var/lib/dpkg/status"
+    try:
+        with status.open(encoding="utf-8", errors="replace") as file:
+            for paragraph in Deb822.iter_paragraphs(file, fields=["Package", "Architecture"], use_apt_pkg=False):
+                if paragraph.get("Package") == "dpkg":
+                    return str(paragraph["Architecture"])
+    except OSError:
+        pass
+    raise Problem(f"{base} is not a Debian base", "Make one: cowbuild create DIRECTORY --suite SUITE")
+
+
+def code_name(base: Path) -> str:
+    """The release the base holds, as its os-release says, else 'unknown'."""
+    try:
+        text = (base / "usr/lib/os-release").read_text(errors="replace")
+    except OSError:
+        return "unknown"
+    for line in text.splitlines():
+        if line.startswith("VERSION_CODENAME="):
+            return line.partition("=")[2].strip('"')
+    # testing and unstable leave the field out at times.
+    return "unknown"

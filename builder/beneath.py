@@ -1,0 +1,64 @@
+"""Reading and writing files below a root that may be hostile: no link in it is followed, no name leads out of it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+CHUNK = 1024 * 1024
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@contextmanager
+def directory(root: Path, path: str) -> Iterator[int]:
+    """A descriptor of the directory `path`, with no leading slash, below `root`. OSError (ELOOP, ENOTDIR) at a link."""
+    descriptor = os.open(root, _DIRECTORY)
+    try:
+        for part in Path(path).parts:
+            below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+            os.close(descriptor)
+            descriptor = below
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def names(directory_descriptor: int) -> list[str]:
+    return sorted(os.listdir(directory_descriptor))
+
+
+def copy_in(source: Path, directory_descriptor: int, name: str, mode: int = 0o644) -> None:
+    """Copy a file of ours into the root, where no such name may be yet. OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with (
+        source.open("rb") as reader,
+        open(os.open(name, flags, mode, dir_fd=directory_descriptor), "wb") as writer,
+    ):
+        while piece := reader.read(CHUNK):
+            writer.write(piece)
+
+
+def copy_out(directory_descriptor: int, name: str, target: Path, limit: int) -> tuple[int, str]:
+    """Copy a regular file out of the root to `target`, which must not exist; return its size and SHA-256.
+
+    OSError when it is a link, anything but a regular file, or holds more than `limit` bytes.
+    """
+    # Without O_NONBLOCK, opening a FIFO would wait for ever.
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(name, flags, dir_fd=directory_descriptor), "rb") as reader:
+        if not stat.S_ISREG(os.fstat(reader.fileno()).st_mode):
+            raise OSError(f"{name} is not a regular file")
+        size = 0
+        digest = hashlib.sha256()
+        with target.open("xb") as writer:
+            while piece := reader.read(CHUNK):
+                size += len(piece)
+                if size > limit:
+                    raise OSError(f"{name} is larger than {limit} bytes")
+                digest.update(piece)
+                writer.write(piece)
+        return size, digest.hexdigest()

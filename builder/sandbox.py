@@ -1,0 +1,135 @@
+"""Running a command in a session's root: its own mounts, processes, network and privileges.
+
+Everything is done by util-linux's programs from a short shell script, which `describe` shows. The script runs as
+process 1 of the command's PID namespace: when it ends, or is killed, the kernel kills every process that is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Root inside may do what installing packages takes, and nothing that reaches past the session: no mounts, no device
+# nodes, no tracing of the shell that prepared the sandbox, whose root is still the machine's.
+ROOT_CAPABILITIES = (
+    *("chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap"),
+    *("net_bind_service", "sys_chroot", "audit_write", "setfcap"),
+)
+
+# Nodes are made where that is allowed, and bound from the machine where not: in a user namespace.
+SCRIPT = """
+set -e
+cd "$1"
+hostname "$2"
+mount -t proc -o nosuid,nodev,noexec proc proc
+mount -t tmpfs -o nosuid,noexec,mode=0755,size=64k tmpfs dev
+while read -r name major minor; do
+    mknod -m 666 "dev/$name" c "$major" "$minor" 2>/dev/null || {
+        : > "dev/$name"
+        mount --bind "/dev/$name" "dev/$name"
+    }
+done <<END
+null 1 3
+zero 1 5
+full 1 7
+random 1 8
+urandom 1 9
+tty 5 0
+END
+mkdir dev/pts dev/shm
+mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts dev/pts
+mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs dev/shm
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+ln -s /proc/self/fd/0 dev/stdin
+ln -s /proc/self/fd/1 dev/stdout
+ln -s /proc/self/fd/2 dev/stderr
+mount -o remount,ro,nosuid,noexec dev
+"""
+
+# Only in a network namespace of one's own may sysfs be mounted rootless, and only there does it show no host's network.
+NETWORK_SCRIPT = """
+ip link set lo up
+mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
+"""
+
+# Without a user namespace root inside owns these as much as root outside does.
+PROTECT_PROC_SCRIPT = """
+for path in sys sysrq-trigger irq bus fs; do
+    [ ! -e "proc/$path" ] || mount -o bind,ro,nosuid,nodev,noexec "proc/$path" "proc/$path"
+done
+for path in kcore keys kmsg timer_list; do
+    [ ! -e "proc/$path" ] || mount --bind dev/null "proc/$path"
+done
+"""
+
+# Moved onto "/", the new root has nothing above it: ".." leads nowhere. (So does switch_root; pivot_root would need a
+# umount inside the new root.) The shell stays as process 1 to reap what the command orphans.
+ENTER = """
+shift 2
+mount --move . /
+status=0
+setpriv {privileges} -- chroot {identity} . "$@" || status=$?
+exit "$status"
+"""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whom a command runs as inside: numbers, because the names of the machine mean nothing there."""
+
+    uid: int = 0
+    gid: int = 0
+
+
+ROOT = Identity()
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A root directory, and what a command in it is to see."""
+
+    root: Path
+    hostname: str = "cowbuild"
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def command(
+        self,
+        inner: Sequence[str],
+        *,
+        identity: Identity = ROOT,
+        network: bool = False,
+        directory: str = "/",
+        environment: Mapping[str, str] | None = None,
+    ) -> list[str]:
+        """The whole command line that runs `inner` in the sandbox.
+
+        Its exit code is inner's; 128 + N when inner died of signal N. Killing it kills everything in it.
+        `environment` is added to the sandbox's own; nothing of the builder's comes through.
+        """
+        namespaces = ["--mount", "--pid", "--ipc", "--uts", *([] if network else ["--net"]), "--fork", "--kill-child"]
+        variables = [f"{name}={value}" for name, value in {**self.environment, **(environment or {})}.items()]
+        # coreutils' `env` in the root may be older than --chdir, and a shell is what every root has.
+        enter_directory = ["/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", directory]
+        return [
+            *("unshare", *namespaces, "--"),
+            *("sh", "-c", self.describe(identity, network=network), "cowbuild-sandbox", str(self.root), self.hostname),
+            *("/usr/bin/env", "-i", *variables, *enter_directory, *inner),
+        ]
+
+    def describe(self, identity: Identity = ROOT, *, network: bool = False) -> str:
+        """The script that makes the sandbox; its arguments are the root, the host name and the command."""
+        kept = ",".join(f"+{name}" for name in ROOT_CAPABILITIES)
+        privileges = f"--bounding-set=-all,{kept} --inh-caps=-all"
+        names = ""
+        if identity != ROOT:
+            privileges += " --no-new-privs"
+            names = f"--userspec={identity.uid}:{identity.gid} --groups={identity.gid}"
+        steps = [SCRIPT]
+        if not network:
+            steps.append(NETWORK_SCRIPT)
+        if identity == ROOT:
+            steps.append(PROTECT_PROC_SCRIPT)
+        steps.append(ENTER.format(privileges=privileges, identity=names))
+        return "".join(steps)

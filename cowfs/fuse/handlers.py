@@ -1,0 +1,472 @@
+"""The direct engine's requests: one method per opcode, from the message's bytes to a call of the union and back.
+
+A handler gets the node number and the message, and returns the reply's body. It raises OSError to refuse,
+and CopyUpNeeded or BlockingIOError when the answer would take long; session.py turns these into replies
+or threads.
+
+The kernel keeps names and attributes for ever, so a change must be known to it. It forgets by itself what an
+operation touches: the directories of names, size and times of what is written, the link count of what is
+unlinked. What is left, a mode that a write cleared of setuid, the union tells through `tree.on_stale`.
+"""
+
+import os
+import stat
+import struct
+from collections.abc import Awaitable, Callable
+from errno import EINVAL, ENOSYS, ENOTDIR, ENOTTY, ENXIO, ERANGE
+from functools import partial
+
+from cowfs.fuse import abi, messages
+from cowfs.fuse.abi import InitFlag, Opcode
+from cowfs.fuse.engine import STATISTICS_NAME, EngineSettings
+from cowfs.fuse.messages import HEADER_SIZE, NEGATIVE_ENTRY, NO_ENTRY, dirent, dirent_size
+from cowfs.fuse.slow import SlowWork
+from cowfs.union import data, dirs, files, rename, xattrs
+from cowfs.union.attrs import NOW, Caller, Changes, birth_time, get_attributes, set_attributes, statfs
+from cowfs.union.lookup import lookup
+from cowfs.union.nodes import Directory, Node
+from cowfs.union.readdir import read_directory
+from cowfs.union.tree import Tree
+
+Message = bytes | bytearray
+Reply = bytes | memoryview | None
+Handler = Callable[[int, Message], Reply]
+Work = Callable[[], Awaitable[Reply]]
+
+MAX_PAGES = 256
+"""Of 4 KiB: 1 MiB a request, which is the kernel's limit unless the administrator raised fs.fuse.max_pages_limit."""
+PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+MAX_WRITE = MAX_PAGES * PAGE_SIZE
+BUFFER_SIZE = MAX_WRITE + PAGE_SIZE
+MAX_BACKGROUND = 64
+"""Read-ahead and write-back requests that the kernel may have under way."""
+MAX_COPY = 16 << 20
+"""Bytes one COPY_FILE_RANGE copies before it reports a part: some milliseconds, during which nobody else is served."""
+
+WANTED = (
+    InitFlag.ASYNC_READ
+    | InitFlag.BIG_WRITES
+    | InitFlag.MAX_PAGES
+    | InitFlag.PARALLEL_DIROPS
+    | InitFlag.CACHE_SYMLINKS
+    | InitFlag.DO_READDIRPLUS
+    | InitFlag.READDIRPLUS_AUTO
+    | InitFlag.NO_OPEN_SUPPORT
+    | InitFlag.NO_OPENDIR_SUPPORT
+    | InitFlag.HANDLE_KILLPRIV_V2
+    | InitFlag.POSIX_ACL
+    | InitFlag.DONT_MASK
+    | InitFlag.EXPLICIT_INVAL_DATA
+    | InitFlag.HAS_IOCTL_DIR
+    | InitFlag.SETXATTR_EXT
+    | InitFlag.INIT_EXT
+)
+"""What is asked for where the kernel offers it. Left out on purpose:
+ATOMIC_O_TRUNC needs OPEN; WRITEBACK_CACHE loses acknowledged writes with the daemon, and costs a GETATTR for
+each closed file; AUTO_INVAL_DATA guards against changes that nobody makes; FLOCK_LOCKS and POSIX_LOCKS
+would bring here what the kernel does alone; SECURITY_CTX sends labels of an LSM that the layer cannot keep;
+CREATE_SUPP_GROUP: since Linux 6.0 the VFS itself drops S_ISGID for a caller outside the group."""
+
+_CALLER = struct.Struct("=II")
+_CALLER_OFFSET = abi.IN_HEADER.offset("uid")
+_OPENED = abi.OPEN_OUT.pack(0, abi.FOPEN_KEEP_CACHE | abi.FOPEN_NOFLUSH, 0)
+
+_IOCTL_NUMBER = 0xFFFF
+"""Type and number of an ioctl, without the argument's direction and size, which differ between 32 and 64 bits."""
+_FS_IOC_GETFLAGS = 0x6601
+_FS_IOC_SETFLAGS = 0x6602
+_FS_IOC_FSGETXATTR = 0x581F
+_FSXATTR = struct.Struct("=IIIII8x")
+_XFLAG_OF_FLAG = {0x10: 0x8, 0x20: 0x10, 0x8: 0x20, 0x80: 0x40, 0x40: 0x80}
+"""FS_*_FL -> FS_XFLAG_*, linux/fs.h: immutable, append, sync, noatime, nodump."""
+
+
+class TakesLongError(Exception):
+    """Not a failure: the answer is not at hand, and `work` gets it without stalling other requests."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__()
+        self.work = work
+
+
+class Handlers:
+    """The methods, bound to one tree; `table` is indexed by opcode."""
+
+    def __init__(self, tree: Tree, settings: EngineSettings, slow: SlowWork) -> None:
+        self.tree = tree
+        self.slow = slow
+        self.settings = settings
+        self.negotiated = InitFlag(0)
+        self._node = tree.nodes.get
+        self._setxattr_size = abi.COMPAT_SETXATTR_IN_SIZE
+        self.table: list[Handler] = [self._unknown] * abi.OPCODE_LIMIT
+        self.table[Opcode.LOOKUP] = self.lookup
+        self.table[Opcode.FORGET] = self.forget
+        self.table[Opcode.BATCH_FORGET] = self.batch_forget
+        self.table[Opcode.GETATTR] = self.getattr
+        self.table[Opcode.SETATTR] = self.setattr
+        self.table[Opcode.STATX] = self.statx
+        self.table[Opcode.READLINK] = self.readlink
+        self.table[Opcode.SYMLINK] = self.symlink
+        self.table[Opcode.MKNOD] = self.mknod
+        self.table[Opcode.MKDIR] = self.mkdir
+        self.table[Opcode.UNLINK] = self.unlink
+        self.table[Opcode.RMDIR] = self.rmdir
+        self.table[Opcode.RENAME] = self.rename
+        self.table[Opcode.RENAME2] = self.rename2
+        self.table[Opcode.LINK] = self.link
+        self.table[Opcode.CREATE] = self.create
+        self.table[Opcode.TMPFILE] = self.tmpfile
+        self.table[Opcode.OPEN] = self.open
+        self.table[Opcode.OPENDIR] = self.opendir
+        self.table[Opcode.RELEASE] = self.nothing
+        self.table[Opcode.RELEASEDIR] = self.nothing
+        self.table[Opcode.READ] = self.read
+        self.table[Opcode.WRITE] = self.write
+        self.table[Opcode.LSEEK] = self.lseek
+        self.table[Opcode.FALLOCATE] = self.fallocate
+        self.table[Opcode.COPY_FILE_RANGE] = self.copy_file_range
+        self.table[Opcode.COPY_FILE_RANGE_64] = self.copy_file_range_64
+        self.table[Opcode.READDIR] = self.readdir
+        self.table[Opcode.READDIRPLUS] = self.readdirplus
+        self.table[Opcode.STATFS] = self.statfs
+        self.table[Opcode.GETXATTR] = self.getxattr
+        self.table[Opcode.SETXATTR] = self.setxattr
+        self.table[Opcode.LISTXATTR] = self.listxattr
+        self.table[Opcode.REMOVEXATTR] = self.removexattr
+        self.table[Opcode.IOCTL] = self.ioctl
+        self.table[Opcode.INIT] = self.init
+        self.table[Opcode.DESTROY] = self.nothing
+        if settings.durable:
+            self.table[Opcode.FSYNC] = self.fsync
+            self.table[Opcode.FSYNCDIR] = self.fsync
+            self.table[Opcode.SYNCFS] = self.syncfs
+
+    # The session
+
+    def init(self, _: int, message: Message) -> Reply:
+        """Takes each wanted feature that the kernel offers, whatever its version."""
+        offer = messages.decode_init(message)
+        if offer.major > abi.KERNEL_VERSION:
+            # The kernel then asks again in our version, fuse.h.
+            return messages.init_reply(0, InitFlag(0), max_readahead=0, max_write=0, max_pages=0, max_background=0)
+        if offer.major < abi.KERNEL_VERSION or offer.minor < abi.OLDEST_MINOR_VERSION:
+            raise OSError(EINVAL, f"the kernel speaks FUSE {offer.major}.{offer.minor}, 7.31 is the oldest understood")
+        accepted = offer.flags & WANTED
+        self.negotiated = accepted
+        if accepted & InitFlag.SETXATTR_EXT:
+            self._setxattr_size = abi.SETXATTR_IN.size
+        minor = min(offer.minor, abi.KERNEL_MINOR_VERSION)
+        if self.settings.debug is not None:
+            refused = WANTED & ~offer.flags
+            self.settings.debug(f"protocol 7.{minor}; accepted {_names(accepted)}; not offered: {_names(refused)}")
+        return messages.init_reply(
+            minor,
+            accepted,
+            max_readahead=offer.max_readahead,
+            max_write=MAX_WRITE,
+            max_pages=MAX_PAGES,
+            max_background=MAX_BACKGROUND,
+        )
+
+    def nothing(self, _: int, __: Message) -> Reply:
+        return b""
+
+    def _unknown(self, _: int, __: Message) -> Reply:
+        """The kernel remembers for most opcodes and asks no more: FLUSH, FSYNC, FSYNCDIR, ACCESS, BMAP, POLL."""
+        raise OSError(ENOSYS, "")
+
+    def describe(self, message: messages.Buffer) -> str:
+        """A request as one readable line."""
+        return messages.describe(message, setxattr_ext=bool(self.negotiated & InitFlag.SETXATTR_EXT))
+
+    # Names
+
+    def _directory(self, number: int) -> Directory:
+        node = self._node(number)
+        if not isinstance(node, Directory):
+            raise OSError(ENOTDIR, "")
+        return node
+
+    def _entry(self, node: Node) -> bytes:
+        """The reply for a name that now leads to this node. The kernel counts it, and FORGETs what it counted."""
+        body = messages.entry(get_attributes(self.tree, node))
+        node.lookups += 1
+        return body
+
+    def lookup(self, number: int, message: Message) -> Reply:
+        try:
+            node = lookup(self.tree, self._directory(number), _name(message, HEADER_SIZE))
+        except FileNotFoundError:
+            return NEGATIVE_ENTRY
+        return self._entry(node)
+
+    def forget(self, number: int, message: Message) -> Reply:
+        self.tree.nodes.forget(number, abi.FORGET_IN.unpack_from(message, HEADER_SIZE)[0])
+        return None
+
+    def batch_forget(self, _: int, message: Message) -> Reply:
+        forget = self.tree.nodes.forget
+        for number, count in messages.decode_forgets(message):
+            forget(number, count)
+        return None
+
+    def symlink(self, number: int, message: Message) -> Reply:
+        name = _name(message, HEADER_SIZE)
+        target = _name(message, HEADER_SIZE + len(name) + 1)
+        return self._entry(files.symlink(self.tree, self._directory(number), name, target, _caller(message, 0)))
+
+    def mknod(self, number: int, message: Message) -> Reply:
+        mode, rdev, umask, _ = abi.MKNOD_IN.unpack_from(message, HEADER_SIZE)
+        name = _name(message, HEADER_SIZE + abi.MKNOD_IN.size)
+        caller = _caller(message, umask)
+        return self._entry(files.mknod(self.tree, self._directory(number), name, mode, rdev, caller))
+
+    def mkdir(self, number: int, message: Message) -> Reply:
+        mode, umask = abi.MKDIR_IN.unpack_from(message, HEADER_SIZE)
+        name = _name(message, HEADER_SIZE + abi.MKDIR_IN.size)
+        return self._entry(dirs.mkdir(self.tree, self._directory(number), name, mode, _caller(message, umask)))
+
+    def create(self, number: int, message: Message) -> Reply:
+        """Not ENOSYS: the kernel would then send MKNOD instead, as many requests, and open as a second step."""
+        _, mode, umask, _ = abi.CREATE_IN.unpack_from(message, HEADER_SIZE)
+        name = _name(message, HEADER_SIZE + abi.CREATE_IN.size)
+        node = files.create(self.tree, self._directory(number), name, mode, _caller(message, umask))
+        return self._entry(node) + _OPENED
+
+    def tmpfile(self, number: int, message: Message) -> Reply:
+        _, mode, umask, _ = abi.CREATE_IN.unpack_from(message, HEADER_SIZE)
+        node = files.tmpfile(self.tree, self._directory(number), mode, _caller(message, umask))
+        return self._entry(node) + _OPENED
+
+    def link(self, number: int, message: Message) -> Reply:
+        node = self._node(abi.LINK_IN.unpack_from(message, HEADER_SIZE)[0])
+        files.link(self.tree, node, self._directory(number), _name(message, HEADER_SIZE + abi.LINK_IN.size))
+        return self._entry(node)
+
+    def unlink(self, number: int, message: Message) -> Reply:
+        files.unlink(self.tree, self._directory(number), _name(message, HEADER_SIZE))
+        return b""
+
+    def rmdir(self, number: int, message: Message) -> Reply:
+        dirs.rmdir(self.tree, self._directory(number), _name(message, HEADER_SIZE))
+        return b""
+
+    def rename(self, number: int, message: Message) -> Reply:
+        target = abi.RENAME_IN.unpack_from(message, HEADER_SIZE)[0]
+        return self._rename(number, target, 0, message, HEADER_SIZE + abi.RENAME_IN.size)
+
+    def rename2(self, number: int, message: Message) -> Reply:
+        target, flags, _ = abi.RENAME2_IN.unpack_from(message, HEADER_SIZE)
+        return self._rename(number, target, flags, message, HEADER_SIZE + abi.RENAME2_IN.size)
+
+    def _rename(self, source: int, target: int, flags: int, message: Message, names_at: int) -> Reply:
+        old = _name(message, names_at)
+        new = _name(message, names_at + len(old) + 1)
+        rename.rename(self.tree, self._directory(source), old, self._directory(target), new, flags)
+        return b""
+
+    def readlink(self, number: int, _: Message) -> Reply:
+        return files.readlink(self.tree, self._node(number))
+
+    # Attributes
+
+    def getattr(self, number: int, _: Message) -> Reply:
+        return messages.attr(get_attributes(self.tree, self._node(number)))
+
+    def statx(self, number: int, _: Message) -> Reply:
+        node = self._node(number)
+        return messages.statx(get_attributes(self.tree, node), birth_time(self.tree, node))
+
+    def setattr(self, number: int, message: Message) -> Reply:
+        fields = abi.SETATTR_IN.unpack_from(message, HEADER_SIZE)
+        return messages.attr(set_attributes(self.tree, self._node(number), changes(*fields)))
+
+    def statfs(self, _: int, __: Message) -> Reply:
+        at = statfs(self.tree)
+        return messages.statfs(at.f_blocks, at.f_bfree, at.f_bavail, at.f_files, at.f_ffree, at.f_bsize, at.f_frsize)
+
+    def getxattr(self, number: int, message: Message) -> Reply:
+        size, _ = abi.GETXATTR_IN.unpack_from(message, HEADER_SIZE)
+        name = _name(message, HEADER_SIZE + abi.GETXATTR_IN.size)
+        if name == STATISTICS_NAME and number == abi.ROOT_ID:
+            value = self.settings.counters.as_json(nodes=len(self.tree.nodes))
+        else:
+            value = xattrs.get_xattr(self.tree, self._node(number), name)
+        return _sized(value, size)
+
+    def listxattr(self, number: int, message: Message) -> Reply:
+        size, _ = abi.GETXATTR_IN.unpack_from(message, HEADER_SIZE)
+        names = xattrs.list_xattrs(self.tree, self._node(number))
+        return _sized(b"".join([name + b"\0" for name in names]), size)
+
+    def setxattr(self, number: int, message: Message) -> Reply:
+        size, flags = struct.unpack_from("=II", message, HEADER_SIZE)
+        names_at = HEADER_SIZE + self._setxattr_size
+        name = _name(message, names_at)
+        value_at = names_at + len(name) + 1
+        kill_setgid = False
+        if self._setxattr_size == abi.SETXATTR_IN.size:
+            kill_setgid = bool(abi.SETXATTR_IN.unpack_from(message, HEADER_SIZE)[2] & abi.SETXATTR_ACL_KILL_SGID)
+        value = bytes(message[value_at : value_at + size])
+        xattrs.set_xattr(self.tree, self._node(number), name, value, flags, kill_setgid=kill_setgid)
+        return b""
+
+    def removexattr(self, number: int, message: Message) -> Reply:
+        xattrs.remove_xattr(self.tree, self._node(number), _name(message, HEADER_SIZE))
+        return b""
+
+    # Content
+
+    def open(self, _: int, __: Message) -> Reply:
+        """ENOSYS once: from then on the kernel opens and closes alone, and READ and WRITE name only the node."""
+        if self.negotiated & InitFlag.NO_OPEN_SUPPORT:
+            raise OSError(ENOSYS, "")
+        return _OPENED
+
+    def opendir(self, _: int, __: Message) -> Reply:
+        if self.negotiated & InitFlag.NO_OPENDIR_SUPPORT:
+            raise OSError(ENOSYS, "")
+        return abi.OPEN_OUT.pack(0, abi.FOPEN_KEEP_CACHE | abi.FOPEN_CACHE_DIR, 0)
+
+    def read(self, number: int, message: Message) -> Reply:
+        _, offset, size, _, _, _, _ = abi.READ_IN.unpack_from(message, HEADER_SIZE)
+        node = self._node(number)
+        try:
+            return data.read(self.tree, node, offset, size, wait=False)
+        except BlockingIOError:
+            raise TakesLongError(partial(self.slow.read, node, offset, size)) from None
+
+    def write(self, number: int, message: Message) -> Reply:
+        _, offset, size, flags, _, _, _ = abi.WRITE_IN.unpack_from(message, HEADER_SIZE)
+        start = HEADER_SIZE + abi.WRITE_IN.size
+        content = memoryview(message)[start : start + size]
+        node = self._node(number)
+        written = data.write(self.tree, node, offset, content, privileged=not flags & abi.WRITE_KILL_SUIDGID)
+        return abi.WRITE_OUT.pack(written, 0)
+
+    def lseek(self, number: int, message: Message) -> Reply:
+        _, offset, whence, _ = abi.LSEEK_IN.unpack_from(message, HEADER_SIZE)
+        if offset >= 1 << 63:
+            raise OSError(ENXIO, "")
+        return abi.LSEEK_OUT.pack(data.seek(self.tree, self._node(number), offset, whence))
+
+    def fallocate(self, number: int, message: Message) -> Reply:
+        _, offset, length, mode, _ = abi.FALLOCATE_IN.unpack_from(message, HEADER_SIZE)
+        data.fallocate(self.tree, self._node(number), mode, offset, length)
+        return b""
+
+    def copy_file_range(self, number: int, message: Message) -> Reply:
+        return abi.WRITE_OUT.pack(self._copy(number, message), 0)
+
+    def copy_file_range_64(self, number: int, message: Message) -> Reply:
+        return abi.COPY_FILE_RANGE_OUT.pack(self._copy(number, message))
+
+    def _copy(self, number: int, message: Message) -> int:
+        _, offset, target, _, target_offset, length, _ = abi.COPY_FILE_RANGE_IN.unpack_from(message, HEADER_SIZE)
+        source_node, target_node = self._node(number), self._node(target)
+        return data.copy_range(self.tree, source_node, offset, target_node, target_offset, min(length, MAX_COPY))
+
+    def fsync(self, number: int, message: Message) -> Reply:
+        _, flags, _ = abi.FSYNC_IN.unpack_from(message, HEADER_SIZE)
+        data_only = bool(flags & abi.FSYNC_FDATASYNC)
+        raise TakesLongError(partial(self.slow.sync, self._node(number), data_only=data_only))
+
+    def syncfs(self, _: int, __: Message) -> Reply:
+        raise TakesLongError(self.slow.sync_all)
+
+    # Directories
+
+    def readdir(self, number: int, message: Message) -> Reply:
+        _, cookie, size, _, _, _, _ = abi.READ_IN.unpack_from(message, HEADER_SIZE)
+        records: list[bytes] = []
+        for name, next_cookie, mode_type, child in read_directory(self.tree, self._directory(number), cookie):
+            size -= dirent_size(name)
+            if size < 0:
+                break
+            records.append(dirent(name, next_cookie, child, mode_type))
+        return b"".join(records)
+
+    def readdirplus(self, number: int, message: Message) -> Reply:
+        """Each record is a look-up too, counted only when it is really sent; "." and ".." are none."""
+        _, cookie, size, _, _, _, _ = abi.READ_IN.unpack_from(message, HEADER_SIZE)
+        tree = self.tree
+        directory = self._directory(number)
+        entry_size = len(NO_ENTRY)
+        records: list[bytes] = []
+        for name, next_cookie, mode_type, child in read_directory(tree, directory, cookie):
+            size -= entry_size + dirent_size(name)
+            if size < 0:
+                break
+            if name in (b".", b".."):
+                records.append(NO_ENTRY)
+            else:
+                try:
+                    records.append(self._entry(lookup(tree, directory, name)))
+                except OSError:
+                    records.append(NO_ENTRY)
+            records.append(dirent(name, next_cookie, child, mode_type))
+        return b"".join(records)
+
+    # Flags of files
+
+    def ioctl(self, number: int, message: Message) -> Reply:
+        """Compilers and perl ask every file whether it is a terminal: the answer to all but three is a quick no."""
+        _, _, command, _, in_size, out_size = abi.IOCTL_IN.unpack_from(message, HEADER_SIZE)
+        command &= _IOCTL_NUMBER
+        if command == _FS_IOC_GETFLAGS:
+            answer = data.get_flags(self.tree, self._node(number)).to_bytes(8, "little")
+        elif command == _FS_IOC_SETFLAGS:
+            start = HEADER_SIZE + abi.IOCTL_IN.size
+            flags = int.from_bytes(message[start : start + min(in_size, 4)], "little")
+            data.set_flags(self.tree, self._node(number), flags)
+            answer = b""
+        elif command == _FS_IOC_FSGETXATTR:
+            flags = data.get_flags(self.tree, self._node(number))
+            answer = _FSXATTR.pack(sum(xflag for flag, xflag in _XFLAG_OF_FLAG.items() if flags & flag), 0, 0, 0, 0)
+        else:
+            raise OSError(ENOTTY, "")
+        return abi.IOCTL_OUT.pack(0, 0, 0, 0) + answer[:out_size].ljust(out_size, b"\0")
+
+
+def changes(
+    valid: int, _: int, __: int, size: int, ___: int, atime: int, mtime: int, ____: int,
+    atimensec: int, mtimensec: int, _____: int, mode: int, ______: int, uid: int, gid: int, _______: int,
+) -> Changes:  # fmt: skip
+    """The fields of fuse_setattr_in as the union wants them."""
+    wanted = Changes(kill_privileges=bool(valid & abi.FATTR_KILL_SUIDGID))
+    if valid & abi.FATTR_MODE:
+        wanted.mode = stat.S_IMODE(mode)
+    if valid & abi.FATTR_UID:
+        wanted.uid = uid
+    if valid & abi.FATTR_GID:
+        wanted.gid = gid
+    if valid & abi.FATTR_SIZE:
+        wanted.size = size
+    if valid & abi.FATTR_ATIME:
+        wanted.atime_ns = NOW if valid & abi.FATTR_ATIME_NOW else atime * messages.NANOSECONDS + atimensec
+    if valid & abi.FATTR_MTIME:
+        wanted.mtime_ns = NOW if valid & abi.FATTR_MTIME_NOW else mtime * messages.NANOSECONDS + mtimensec
+    return wanted
+
+
+def _name(message: Message, start: int) -> bytes:
+    return bytes(message[start : message.index(0, start)])
+
+
+def _caller(message: Message, umask: int) -> Caller:
+    uid, gid = _CALLER.unpack_from(message, _CALLER_OFFSET)
+    return Caller(uid, gid, umask)
+
+
+def _sized(value: bytes, size: int) -> bytes:
+    """The answer to a question about an extended attribute: its length alone, when no room was offered for it."""
+    if size == 0:
+        return abi.GETXATTR_OUT.pack(len(value), 0)
+    if len(value) > size:
+        raise OSError(ERANGE, "")
+    return value
+
+
+def _names(flags: InitFlag) -> str:
+    return " ".join(str(flag.name) for flag in InitFlag if flag in flags) or "nothing"

@@ -1,0 +1,99 @@
+"""Work that would stall every other request goes to worker threads; both engines do it here, in one way.
+
+The union belongs to the event loop's thread. A thread gets only what needs no union: a borrowed descriptor
+to read from or to sync, or the copying part of a copy-up job.
+"""
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import trio
+
+from cowfs.union import copyup, data
+from cowfs.union.copyup import CopyUpNeeded
+from cowfs.union.nodes import Directory, Node
+from cowfs.union.tree import Tree
+
+Result = TypeVar("Result")
+
+
+class SlowWork:
+    """The slow work in progress on one tree."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._copies: dict[Node, trio.Event] = {}
+        """Nodes being copied up, and who waits for the end of it."""
+
+    async def after_copy_up(self, needed: CopyUpNeeded, operation: Callable[[], Result]) -> Result:
+        """The result of `operation`, which had asked for a copy-up: repeated until it asks for none."""
+        while True:
+            await self._copy_up(needed.node)
+            try:
+                return operation()
+            except CopyUpNeeded as again:
+                needed = again
+
+    async def _copy_up(self, node: Node) -> None:
+        """Copies up, or waits for whoever is already doing it.
+
+        When that fails, those who waited ask again, and one of them tries and meets the error itself.
+        """
+        others = self._copies.get(node)
+        if others is not None:
+            await others.wait()
+            return
+        done = self._copies[node] = trio.Event()
+        try:
+            job = copyup.begin(self._tree, node)
+            try:
+                await trio.to_thread.run_sync(job.copy)
+            except BaseException:
+                job.abandon()
+                raise
+            job.commit()
+        finally:
+            del self._copies[node]
+            done.set()
+
+    async def read(self, node: Node, offset: int, size: int) -> bytes:
+        """Up to `size` bytes, however long the disk takes."""
+        fd = data.borrow(self._tree, node)
+        return await trio.to_thread.run_sync(_read_and_close, fd, offset, size, abandon_on_cancel=True)
+
+    async def sync(self, node: Node, *, data_only: bool) -> bytes:
+        """Brings a file or directory to the disk; the reply has no body."""
+        if isinstance(node, Directory):
+            data.fsync(self._tree, node, datasync=data_only)
+        else:
+            fd = data.borrow(self._tree, node)
+            await trio.to_thread.run_sync(_sync_and_close, fd, data_only, abandon_on_cancel=True)
+        return b""
+
+    async def sync_all(self) -> bytes:
+        data.sync_all(self._tree)
+        return b""
+
+
+def _read_and_close(fd: int, offset: int, size: int) -> bytes:
+    try:
+        content = os.pread(fd, size, offset)
+        while 0 < len(content) < size:
+            more = os.pread(fd, size - len(content), offset + len(content))
+            if not more:
+                break
+            content += more
+        return content
+    finally:
+        os.close(fd)
+
+
+def _sync_and_close(fd: int, data_only: bool) -> None:
+    try:
+        if data_only:
+            os.fdatasync(fd)
+        else:
+            os.fsync(fd)
+    finally:
+        os.close(fd)

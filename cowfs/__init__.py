@@ -1,0 +1,1 @@
+"""cowfs: a copy-on-write file system for throw-away Debian build chroots, in FUSE."""

@@ -1,0 +1,213 @@
+"""Linux constants and the system calls that Python's ``os`` lacks. Nothing else in the project uses ctypes.
+
+Every function raises OSError with the kernel's errno. Names are bytes; descriptors and sizes are ints.
+"""
+
+import ctypes
+import errno
+import fcntl
+import os
+import struct
+from typing import Final
+
+AT_FDCWD: Final = -100
+AT_SYMLINK_NOFOLLOW: Final = 0x100
+AT_EMPTY_PATH: Final = 0x1000
+
+# Of linux/fs.h, for renameat2(2).
+RENAME_NOREPLACE: Final = 1
+RENAME_EXCHANGE: Final = 2
+RENAME_WHITEOUT: Final = 4
+
+# Of linux/stat.h, for utimensat(2).
+UTIME_NOW: Final = (1 << 30) - 1
+UTIME_OMIT: Final = (1 << 30) - 2
+
+# Of linux/falloc.h, for fallocate(2).
+FALLOC_FL_KEEP_SIZE: Final = 1
+FALLOC_FL_PUNCH_HOLE: Final = 2
+
+# Of linux/fs.h, for ioctl_ficlone(2) and ioctl_iflags(2).
+FICLONE: Final = 0x40049409
+FS_IOC_GETFLAGS: Final = 0x80086601
+FS_IOC_SETFLAGS: Final = 0x40086602
+FS_IMMUTABLE_FL: Final = 0x10
+FS_APPEND_FL: Final = 0x20
+
+# Of linux/uio.h, for preadv2(2).
+RWF_NOWAIT: Final = 8
+
+# linux/mount.h
+MS_RDONLY: Final = 1
+MS_NOSUID: Final = 2
+MS_NODEV: Final = 4
+MS_NOEXEC: Final = 8
+MS_NOATIME: Final = 1024
+MNT_DETACH: Final = 2
+_OPEN_TREE_CLONE: Final = 1
+_OPEN_TREE_CLOEXEC: Final = os.O_CLOEXEC
+_MOUNT_ATTR_RDONLY: Final = 0x1
+_MOUNT_ATTR_NOATIME: Final = 0x10
+_MOUNT_ATTR_ATIME_MASK: Final = 0x70
+
+# asm-generic/unistd.h: the numbers of calls younger than 5.0 are the same on every architecture.
+_SYS_OPEN_TREE: Final = 428
+_SYS_MOUNT_SETATTR: Final = 442
+_SYS_FCHMODAT2: Final = 452
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Timespec(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
+
+
+class _StatxTimestamp(ctypes.Structure):
+    _fields_ = (("seconds", ctypes.c_int64), ("nanoseconds", ctypes.c_uint32), ("reserved", ctypes.c_int32))
+
+
+class _Statx(ctypes.Structure):
+    _fields_ = (
+        ("mask", ctypes.c_uint32),
+        ("before_times", ctypes.c_uint8 * 60),
+        ("access", _StatxTimestamp),
+        ("birth", _StatxTimestamp),
+        ("after_times", ctypes.c_uint8 * 160),
+    )
+
+
+class _MountAttributes(ctypes.Structure):
+    _fields_ = (
+        ("set", ctypes.c_uint64),
+        ("clear", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    )
+
+
+_TimespecPair = _Timespec * 2
+_STATX_BTIME: Final = 0x800
+
+_libc.utimensat.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_Timespec), ctypes.c_int)
+_libc.renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+_libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
+_libc.statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(_Statx))
+_libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
+_libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
+_libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
+_libc.syncfs.argtypes = (ctypes.c_int,)
+_libc.syscall.restype = ctypes.c_long
+
+
+def _raise_errno(name: bytes | None = None) -> None:
+    number = ctypes.get_errno()
+    raise OSError(number, os.strerror(number), name)
+
+
+def rename(old_fd: int, old: bytes, new_fd: int, new: bytes, flags: int) -> None:
+    """renameat2(2) with ``RENAME_*`` flags."""
+    if _libc.renameat2(old_fd, old, new_fd, new, flags) != 0:
+        _raise_errno(old)
+
+
+def set_times(dir_fd: int, name: bytes, access_ns: int | None, modify_ns: int | None) -> None:
+    """utimensat(2) without following a link. Times in ns since the epoch; -1 is now, None leaves the time."""
+    times = _TimespecPair(_timespec(access_ns), _timespec(modify_ns))
+    if _libc.utimensat(dir_fd, name, times, AT_SYMLINK_NOFOLLOW) != 0:
+        _raise_errno(name)
+
+
+def _timespec(ns: int | None) -> _Timespec:
+    if ns is None:
+        return _Timespec(0, UTIME_OMIT)
+    if ns == -1:
+        return _Timespec(0, UTIME_NOW)
+    return _Timespec(*divmod(ns, 1_000_000_000))
+
+
+def chmod(dir_fd: int, name: bytes, mode: int) -> None:
+    """fchmodat2(2) (Linux 6.6) without following a link; on older kernels through an O_PATH descriptor."""
+    if _libc.syscall(_SYS_FCHMODAT2, dir_fd, ctypes.c_char_p(name), mode, AT_SYMLINK_NOFOLLOW) == 0:
+        return
+    if ctypes.get_errno() != errno.ENOSYS:
+        _raise_errno(name)
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+    try:
+        os.chmod(b"/proc/self/fd/%d" % fd, mode)
+    finally:
+        os.close(fd)
+
+
+def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
+    """fallocate(2) with every ``FALLOC_FL_*`` mode; offset and length in bytes."""
+    if _libc.fallocate(fd, mode, offset, length) != 0:
+        _raise_errno()
+
+
+def birth_time(dir_fd: int, name: bytes) -> int | None:
+    """The creation time in ns by statx(2), or None where the file system keeps none."""
+    result = _Statx()
+    if _libc.statx(dir_fd, name, AT_SYMLINK_NOFOLLOW, _STATX_BTIME, result) != 0:
+        _raise_errno(name)
+    if not result.mask & _STATX_BTIME:
+        return None
+    return int(result.birth.seconds) * 1_000_000_000 + int(result.birth.nanoseconds)
+
+
+def clone_file(target_fd: int, source_fd: int) -> None:
+    """Share the whole content of one file with another: FICLONE of ioctl_ficlone(2)."""
+    fcntl.ioctl(target_fd, FICLONE, source_fd)
+
+
+def get_flags(fd: int) -> int:
+    """The inode flags ``FS_*_FL`` of an open file, ioctl_iflags(2)."""
+    (flags,) = struct.unpack_from("=I", fcntl.ioctl(fd, FS_IOC_GETFLAGS, bytes(8)))
+    return int(flags)
+
+
+def set_flags(fd: int, flags: int) -> None:
+    """Set the inode flags ``FS_*_FL`` of an open file, ioctl_iflags(2)."""
+    fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("=Q", flags))
+
+
+def syncfs(fd: int) -> None:
+    """syncfs(2): write out the whole file system that holds ``fd``."""
+    if _libc.syncfs(fd) != 0:
+        _raise_errno()
+
+
+def open_read_only_tree(path: bytes) -> int:
+    """A descriptor of a private, detached, read-only, noatime bind mount of a directory.
+
+    open_tree(2) and mount_setattr(2): whatever goes through this descriptor, the kernel itself refuses to write.
+    Needs CAP_SYS_ADMIN in the caller's user namespace and Linux 5.12; else OSError EPERM or ENOSYS.
+    """
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
+    fd = int(_libc.syscall(_SYS_OPEN_TREE, AT_FDCWD, ctypes.c_char_p(path), flags))
+    if fd < 0:
+        _raise_errno(path)
+    wanted = _MountAttributes(_MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOATIME, _MOUNT_ATTR_ATIME_MASK, 0, 0)
+    arguments = (fd, ctypes.c_char_p(b""), AT_EMPTY_PATH, ctypes.byref(wanted), ctypes.c_size_t(ctypes.sizeof(wanted)))
+    if _libc.syscall(_SYS_MOUNT_SETATTR, *arguments) != 0:
+        number = ctypes.get_errno()
+        os.close(fd)
+        raise OSError(number, os.strerror(number), path)
+    return fd
+
+
+def mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes) -> None:
+    """mount(2)."""
+    if _libc.mount(source, target, kind, flags, data) != 0:
+        _raise_errno(target)
+
+
+def unmount(target: bytes, flags: int = 0) -> None:
+    """umount2(2)."""
+    if _libc.umount2(target, flags) != 0:
+        _raise_errno(target)
+
+
+def prctl(option: int, argument: int) -> None:
+    """prctl(2) with one argument."""
+    if _libc.prctl(option, argument, 0, 0, 0) != 0:
+        _raise_errno()

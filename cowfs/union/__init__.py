@@ -1,0 +1,1 @@
+"""The union of read-only layers and one writable layer: what every operation means. No FUSE in here."""

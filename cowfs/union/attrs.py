@@ -1,0 +1,144 @@
+"""Attributes: what stat(2) shows of a node, and chmod, chown, truncate and utimes, in one call."""
+
+import os
+import stat
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from cowfs import linux
+from cowfs.union.copyup import copy_up
+from cowfs.union.lookup import adopt, find
+from cowfs.union.nodes import Directory, Node
+from cowfs.union.readdir import count_subdirectories
+from cowfs.union.tree import Tree
+
+NOW = -1
+
+# Large enough that stdio reads and writes in few, large pieces: each is a request.
+BLOCK_SIZE = 128 * 1024
+
+
+class Caller(NamedTuple):
+    """Who asks for a new entry."""
+
+    uid: int
+    gid: int
+    umask: int
+
+
+class Attributes(NamedTuple):
+    """What stat(2) shows. Sizes in bytes, ``blocks`` in units of 512 bytes, times in ns since the epoch."""
+
+    ino: int
+    mode: int
+    nlink: int
+    uid: int
+    gid: int
+    rdev: int
+    size: int
+    blocks: int
+    blksize: int
+    atime_ns: int
+    mtime_ns: int
+    ctime_ns: int
+
+
+@dataclass(slots=True)
+class Changes:
+    """What to change; None leaves it. A time may be NOW."""
+
+    mode: int | None = None
+    uid: int | None = None
+    gid: int | None = None
+    size: int | None = None
+    atime_ns: int | None = None
+    mtime_ns: int | None = None
+    # The caller may not keep setuid and setgid bits over a change of the content.
+    kill_privileges: bool = False
+
+
+def get_attributes(tree: Tree, node: Node) -> Attributes:
+    return attributes_of(tree, node, tree.status(node))
+
+
+def lookup_attributes(tree: Tree, parent: Directory, name: bytes) -> tuple[Node, Attributes]:
+    """The node of a name and what it shows, for one stat(2) where that will do; OSError ENOENT if there is nothing."""
+    found = find(tree, parent, name)
+    node = adopt(tree, parent, name, found)
+    if isinstance(node, Directory):
+        return node, get_attributes(tree, node)
+    return node, attributes_of(tree, node, found.status)
+
+
+def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
+    """The node's attributes, where the ``status`` of its content is at hand."""
+    if isinstance(node, Directory):
+        links = _directory_link_count(tree, node, status)
+    elif status.st_nlink == 1 and node.shelter is None and not node.unlinked:
+        links = 1
+    else:
+        links = tree.link_count(node, status)
+    return Attributes(
+        node.number,
+        status.st_mode,
+        links,
+        status.st_uid,
+        status.st_gid,
+        status.st_rdev,
+        status.st_size,
+        status.st_blocks,
+        BLOCK_SIZE,
+        status.st_atime_ns,
+        status.st_mtime_ns,
+        status.st_ctime_ns,
+    )
+
+
+def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
+    copy_up(tree, node, changes.size)
+    dir_fd, name = tree.locate(node)
+    if changes.size is not None:
+        fd = tree.file(node, writing=True)
+        os.ftruncate(fd, changes.size)
+        if changes.kill_privileges:
+            drop_privileges(tree, node, fd)
+    if changes.uid is not None or changes.gid is not None:
+        uid = -1 if changes.uid is None else changes.uid
+        gid = -1 if changes.gid is None else changes.gid
+        os.chown(name, uid, gid, dir_fd=dir_fd, follow_symlinks=False)
+    if changes.mode is not None:
+        linux.chmod(dir_fd, name, stat.S_IMODE(changes.mode))
+    if changes.atime_ns is not None or changes.mtime_ns is not None:
+        linux.set_times(dir_fd, name, changes.atime_ns, changes.mtime_ns)
+    return get_attributes(tree, node)
+
+
+def drop_privileges(tree: Tree, node: Node, fd: int) -> None:
+    """Clear setuid, and setgid where the group may execute, as the kernel does when an ordinary user writes."""
+    mode = os.fstat(fd).st_mode
+    kept = mode & ~stat.S_ISUID
+    if mode & stat.S_IXGRP:
+        kept &= ~stat.S_ISGID
+    if kept != mode:
+        os.fchmod(fd, stat.S_IMODE(kept))
+        tree.on_stale(node)
+
+
+def birth_time(tree: Tree, node: Node) -> int | None:
+    """When the node's content was created, in ns; None if its file system does not know."""
+    return linux.birth_time(*tree.locate(node))
+
+
+def statfs(tree: Tree) -> os.statvfs_result:
+    """The space left is that of the writable layer."""
+    return os.fstatvfs(tree.upper.work_fd)
+
+
+def _directory_link_count(tree: Tree, directory: Directory, status: os.stat_result) -> int:
+    if directory.unlinked:
+        return 0
+    places = len(directory.lowers) + directory.upper
+    # Some file systems do not count subdirectories and say 1: then so do we.
+    if places == 1 or status.st_nlink < 2:
+        return status.st_nlink
+    return 2 + count_subdirectories(tree, directory)

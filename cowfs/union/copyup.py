@@ -1,0 +1,288 @@
+"""From a lower layer to the upper one, atomically: built in the staging directory, renamed into place when complete.
+
+A crash leaves the old state or the new. What a parent directory shows, its times included, does not change.
+"""
+
+import errno
+import os
+import stat
+from contextlib import suppress
+
+from cowfs import linux
+from cowfs.union.nodes import Directory, Node
+from cowfs.union.tree import SELF, Tree
+from cowfs.union.whiteout import attribute_path
+
+_CHUNK = 1 << 20
+_NO_COPY_RANGE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF, errno.ETXTBSY)
+_NO_XATTRS = (errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENODATA)
+
+
+class CopyUpNeeded(Exception):
+    """More bytes have to be copied than may be while everybody waits; nothing was changed yet.
+
+    Run ``job = begin(tree, node)``, ``job.copy()`` elsewhere, ``job.commit()``, and then the operation again.
+    """
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node.name)
+        self.node = node
+
+
+class CopyUpJob:
+    """The copy-up of one regular file in three steps, of which only ``copy`` takes time and may run in a thread."""
+
+    def __init__(self, tree: Tree, node: Node, size: int | None = None) -> None:
+        """``size``: how many bytes of the content are wanted, all by default."""
+        self._tree = tree
+        self._node = node
+        self._source = os.dup(tree.file(node))
+        self._staged = tree.upper.staging_name()
+        self.status = os.fstat(self._source)
+        self.size = self.status.st_size if size is None else min(size, self.status.st_size)
+        try:
+            self._target = _create_staged(tree, self._staged)
+        except OSError:
+            os.close(self._source)
+            raise
+
+    def clone(self) -> bool:
+        """Share the content instead of copying it, where the file system can; whether it did."""
+        if self.size < self.status.st_size or self.status.st_dev != self._tree.upper.device:
+            return False
+        try:
+            linux.clone_file(self._target, self._source)
+        except OSError:
+            return False
+        return True
+
+    def copy(self) -> None:
+        _copy_content(self._source, self._target, self.size)
+        if self._tree.durable:
+            os.fdatasync(self._target)
+
+    def commit(self) -> None:
+        """Put the finished copy in place, unless the node got there some other way meanwhile."""
+        self._close()
+        if self._node.upper:
+            os.unlink(self._staged, dir_fd=self._tree.upper.staging_fd)
+            return
+        try:
+            _place(self._tree, self._node, self._staged, self.status)
+        except OSError:
+            _drop_staged(self._tree, self._staged)
+            raise
+
+    def abandon(self) -> None:
+        self._close()
+        _drop_staged(self._tree, self._staged)
+
+    def _close(self) -> None:
+        os.close(self._source)
+        os.close(self._target)
+
+
+def begin(tree: Tree, node: Node) -> CopyUpJob:
+    """Start the copy-up that CopyUpNeeded asked for."""
+    return CopyUpJob(tree, node)
+
+
+def copy_up(tree: Tree, node: Node, size: int | None = None) -> None:
+    """Bring a node into the upper layer. ``size``: a caller about to truncate wants no more bytes than that.
+
+    Raises CopyUpNeeded if it would copy more than ``tree.copy_up_inline_limit`` bytes.
+    """
+    if node.upper:
+        return
+    if isinstance(node, Directory):
+        _copy_up_directories(tree, node)
+    elif node.type == stat.S_IFREG:
+        _copy_up_file(tree, node, size)
+    else:
+        _copy_up_special(tree, node)
+
+
+def copy_up_name(tree: Tree, node: Node, parent: Directory, name: bytes) -> None:
+    """Bring a node into the upper layer by this very name: a hard link of the base may have got there by another."""
+    copy_up(tree, parent)
+    copy_up(tree, node)
+    identity = tree.indexed(node)
+    if identity is not None and node.shelter is not None and not _exists(tree.upper_fd(parent), name):
+        _link_name(tree, node.shelter, identity, parent, name)
+
+
+def _copy_up_file(tree: Tree, node: Node, size: int | None) -> None:
+    if node in tree.copy_up_jobs:
+        raise CopyUpNeeded(node)
+    job = CopyUpJob(tree, node, size)
+    try:
+        if not job.clone():
+            limit = tree.copy_up_inline_limit
+            if limit is not None and job.size > limit:
+                raise CopyUpNeeded(node)
+            job.copy()
+    except BaseException:
+        job.abandon()
+        raise
+    job.commit()
+
+
+def _copy_up_special(tree: Tree, node: Node) -> None:
+    """A symbolic link, device, FIFO or socket."""
+    dir_fd, name = tree.locate(node)
+    status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    staged = tree.upper.staging_name()
+    if node.type == stat.S_IFLNK:
+        os.symlink(os.readlink(name, dir_fd=dir_fd), staged, dir_fd=tree.upper.staging_fd)
+    else:
+        os.mknod(staged, node.type | 0o600, status.st_rdev, dir_fd=tree.upper.staging_fd)
+    try:
+        _place(tree, node, staged, status)
+    except OSError:
+        _drop_staged(tree, staged)
+        raise
+
+
+def _copy_up_directories(tree: Tree, directory: Directory) -> None:
+    missing: list[Directory] = []
+    current: Directory | None = directory
+    while current is not None and not current.upper:
+        missing.append(current)
+        current = current.parent
+    for step in reversed(missing):
+        _copy_up_directory(tree, step)
+
+
+def _copy_up_directory(tree: Tree, directory: Directory) -> None:
+    if directory.parent is None or directory.unlinked:
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), directory.name)
+    dir_fd, name = tree.locate(directory)
+    status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    staging_fd = tree.upper.staging_fd
+    staged = tree.upper.staging_name()
+    os.mkdir(staged, 0o700, dir_fd=staging_fd)
+    try:
+        _copy_metadata(tree, dir_fd, name, staged, status)
+        _move_into(tree, staged, directory.parent, directory.name)
+    except OSError:
+        os.rmdir(staged, dir_fd=staging_fd)
+        raise
+    directory.upper = True
+
+
+def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result) -> None:
+    """Give a staged copy its metadata and move it to where the node belongs."""
+    lower_fd, lower_name = tree.locate(node)
+    identity = tree.lower_identity(node, status)
+    _copy_metadata(tree, lower_fd, lower_name, staged, status)
+    if identity is not None:
+        tree.marks.set_origin(tree.upper.staging_fd, staged, identity)
+    parent, name = node.parent, node.name
+    if node.unlinked or parent is None:
+        orphan = b"%d" % node.number
+        os.rename(staged, orphan, src_dir_fd=tree.upper.staging_fd, dst_dir_fd=tree.upper.orphans_fd)
+        node.shelter = (tree.upper.orphans_fd, orphan)
+    elif identity is not None and (names := tree.names_below(node, status)) > 1:
+        copy_up(tree, parent)
+        tree.links.set_names_below(identity, names)
+        node.shelter = tree.links.add(identity, staged)
+        if not _exists(tree.upper_fd(parent), name):
+            _link_name(tree, node.shelter, identity, parent, name)
+    else:
+        copy_up(tree, parent)
+        _move_into(tree, staged, parent, name)
+    node.upper = True
+    tree.files.discard(node.number)  # it reads from below
+
+
+def _link_name(
+    tree: Tree, shelter: tuple[int, bytes], identity: tuple[int, int], parent: Directory, name: bytes
+) -> None:
+    """Let a name that shows an indexed file from below be a name in the upper layer."""
+    parent_fd = tree.upper_fd(parent)
+    before = os.stat(SELF, dir_fd=parent_fd)
+    os.link(shelter[1], name, src_dir_fd=shelter[0], dst_dir_fd=parent_fd, follow_symlinks=False)
+    linux.set_times(parent_fd, SELF, before.st_atime_ns, before.st_mtime_ns)
+    tree.links.set_names_below(identity, max(0, (tree.links.names_below(identity) or 0) - 1))
+
+
+def _move_into(tree: Tree, staged: bytes, parent: Directory, name: bytes) -> None:
+    """Rename a staged entry into an upper directory, whose times stay as they were."""
+    parent_fd = tree.upper_fd(parent)
+    before = os.stat(SELF, dir_fd=parent_fd)
+    os.rename(staged, name, src_dir_fd=tree.upper.staging_fd, dst_dir_fd=parent_fd)
+    linux.set_times(parent_fd, SELF, before.st_atime_ns, before.st_mtime_ns)
+
+
+def _copy_metadata(tree: Tree, lower_fd: int, lower_name: bytes, staged: bytes, status: os.stat_result) -> None:
+    staging_fd = tree.upper.staging_fd
+    # In this order: chown clears setuid and capabilities, an ACL changes the mode.
+    os.chown(staged, status.st_uid, status.st_gid, dir_fd=staging_fd, follow_symlinks=False)
+    _copy_xattrs(tree, attribute_path(lower_fd, lower_name), attribute_path(staging_fd, staged))
+    if not stat.S_ISLNK(status.st_mode):
+        linux.chmod(staging_fd, staged, stat.S_IMODE(status.st_mode))
+    linux.set_times(staging_fd, staged, status.st_atime_ns, status.st_mtime_ns)
+
+
+def _copy_xattrs(tree: Tree, source: bytes, target: bytes) -> None:
+    for name in map(os.fsencode, os.listxattr(source, follow_symlinks=False)):
+        if tree.marks.to_visible(name) is None:
+            continue
+        try:
+            os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
+        except OSError as error:
+            # What only a privileged daemon may set means nothing in the nosuid mount of one that is not.
+            if error.errno not in _NO_XATTRS:
+                raise
+
+
+def _copy_content(source: int, target: int, size: int) -> None:
+    """Copy the first ``size`` bytes, holes staying holes."""
+    offset = 0
+    while offset < size:
+        try:
+            offset = os.lseek(source, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+                break
+            raise
+        end = min(size, os.lseek(source, offset, os.SEEK_HOLE))
+        while offset < end:
+            copied = _copy_range(source, target, offset, end - offset)
+            if not copied:  # the base was cut short beneath us
+                break
+            offset += copied
+        if offset < end:
+            break
+    os.ftruncate(target, size)
+
+
+def _copy_range(source: int, target: int, offset: int, count: int) -> int:
+    try:
+        return os.copy_file_range(source, target, min(count, 1 << 30), offset, offset)
+    except OSError as error:
+        if error.errno not in _NO_COPY_RANGE:
+            raise
+    data = memoryview(os.pread(source, min(count, _CHUNK), offset))
+    written = 0
+    while written < len(data):
+        written += os.pwrite(target, data[written:], offset + written)
+    return written
+
+
+def _create_staged(tree: Tree, name: bytes) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    return os.open(name, flags, 0o600, dir_fd=tree.upper.staging_fd)
+
+
+def _drop_staged(tree: Tree, staged: bytes) -> None:
+    with suppress(FileNotFoundError):
+        os.unlink(staged, dir_fd=tree.upper.staging_fd)
+
+
+def _exists(dir_fd: int, name: bytes) -> bool:
+    try:
+        os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True

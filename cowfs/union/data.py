@@ -1,0 +1,160 @@
+"""The content of files: read, write, allocate, seek, copy, sync; and their inode flags."""
+
+import errno
+import os
+import stat
+
+from cowfs import linux
+from cowfs.union.attrs import drop_privileges
+from cowfs.union.copyup import copy_up
+from cowfs.union.nodes import Directory, Node
+from cowfs.union.tree import Tree
+
+# One copy_range copies no more than this, so that others get their turn; callers ask again for the rest.
+_COPY_AT_ONCE = 16 << 20
+_NO_COPY_RANGE = (errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS)
+_MAY_NOT_NOWAIT = (errno.EOPNOTSUPP, errno.EINVAL)
+
+
+def read(tree: Tree, node: Node, offset: int, size: int, *, wait: bool = True) -> bytes | memoryview:
+    """Up to ``size`` bytes; fewer only at the end of the file.
+
+    Without ``wait``: BlockingIOError if a disk had to be waited for, and what is returned is good until the next read.
+    """
+    fd = tree.file(node)
+    if wait or _device(tree, node) in tree.devices_without_nowait:
+        return os.pread(fd, size, offset)
+    if len(tree.read_buffer) < size:
+        tree.read_buffer = bytearray(size)
+    view = memoryview(tree.read_buffer)[:size]
+    try:
+        count = os.preadv(fd, [view], offset, linux.RWF_NOWAIT)
+    except BlockingIOError:
+        raise
+    except OSError as error:
+        if error.errno not in _MAY_NOT_NOWAIT:
+            raise
+        tree.devices_without_nowait.add(_device(tree, node))
+        return os.pread(fd, size, offset)
+    if count < size and offset + count < os.fstat(fd).st_size:
+        raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+    return view[:count]
+
+
+def borrow(tree: Tree, node: Node) -> int:
+    """A descriptor of a file or directory for use in another thread; the taker closes it."""
+    if isinstance(node, Directory):
+        return _open_directory(tree, node)
+    return os.dup(tree.file(node))
+
+
+def write(tree: Tree, node: Node, offset: int, buffer: bytes | memoryview, kill_privileges: bool) -> int:
+    """Write at an offset; the number of bytes written. A caller without CAP_FSETID costs the file its setuid bits."""
+    return os.pwrite(_open_to_change(tree, node, kill_privileges), buffer, offset)
+
+
+def fallocate(tree: Tree, node: Node, mode: int, offset: int, length: int, kill_privileges: bool = False) -> None:
+    """fallocate(2), with the modes that the layer's file system has; else OSError EOPNOTSUPP."""
+    linux.fallocate(_open_to_change(tree, node, kill_privileges), mode, offset, length)
+
+
+def seek(tree: Tree, node: Node, offset: int, whence: int) -> int:
+    """lseek(2) with SEEK_DATA or SEEK_HOLE; OSError ENXIO behind the end."""
+    return os.lseek(tree.file(node), offset, whence)
+
+
+def copy_range(
+    tree: Tree,
+    source: Node,
+    source_offset: int,
+    target: Node,
+    target_offset: int,
+    length: int,
+    kill_privileges: bool = False,
+) -> int:
+    """copy_file_range(2): may copy less than asked for; 0 at the end of the source."""
+    target_fd = _open_to_change(tree, target, kill_privileges)
+    source_fd = tree.file(source)
+    count = min(length, _COPY_AT_ONCE)
+    try:
+        return os.copy_file_range(source_fd, target_fd, count, source_offset, target_offset)
+    except OSError as error:
+        if error.errno not in _NO_COPY_RANGE:
+            raise
+    data = os.pread(source_fd, min(count, 1 << 20), source_offset)
+    return os.pwrite(target_fd, data, target_offset)
+
+
+def fsync(tree: Tree, node: Node, *, datasync: bool) -> None:
+    """Bring a node's content to the disk, if it is in the upper layer: the base is there already."""
+    if not node.upper:
+        return
+    fd = borrow(tree, node)
+    try:
+        if datasync:
+            os.fdatasync(fd)
+        else:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def sync_all(tree: Tree) -> None:
+    """syncfs(2) of the writable layer."""
+    fd = _open_directory(tree, tree.root)
+    try:
+        linux.syncfs(fd)
+    finally:
+        os.close(fd)
+
+
+def get_flags(tree: Tree, node: Node) -> int:
+    """FS_IOC_GETFLAGS of ioctl_iflags(2); OSError ENOTTY where the file system or file type has none."""
+    fd = _open_for_flags(tree, node)
+    try:
+        return linux.get_flags(fd)
+    finally:
+        os.close(fd)
+
+
+def set_flags(tree: Tree, node: Node, flags: int) -> None:
+    """FS_IOC_SETFLAGS of ioctl_iflags(2)."""
+    _refuse_special(node)
+    copy_up(tree, node)
+    tree.files.discard(node.number)  # it may have been opened for more than is allowed from now on
+    fd = _open_for_flags(tree, node)
+    try:
+        linux.set_flags(fd, flags)
+    finally:
+        os.close(fd)
+
+
+def _open_to_change(tree: Tree, node: Node, kill_privileges: bool) -> int:
+    if not node.upper:
+        copy_up(tree, node)
+    fd = tree.file(node, writing=True)
+    if kill_privileges:
+        drop_privileges(tree, node, fd)
+    return fd
+
+
+def _device(tree: Tree, node: Node) -> int:
+    if node.upper or node.lower_directory is None:
+        return tree.upper.device
+    return node.lower_directory.layer.device
+
+
+def _open_directory(tree: Tree, directory: Directory) -> int:
+    dir_fd, name = tree.locate(directory)
+    return os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=dir_fd)
+
+
+def _open_for_flags(tree: Tree, node: Node) -> int:
+    _refuse_special(node)
+    return borrow(tree, node)
+
+
+def _refuse_special(node: Node) -> None:
+    """Opening a device or FIFO would be more than looking at its flags."""
+    if node.type not in (stat.S_IFREG, stat.S_IFDIR):
+        raise OSError(errno.ENOTTY, os.strerror(errno.ENOTTY), node.name)

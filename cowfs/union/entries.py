@@ -1,0 +1,227 @@
+"""Adding a name to a directory and taking one away: what create, mkdir, link, unlink, rmdir and rename share."""
+
+import errno
+import os
+import stat
+from collections.abc import Callable
+from typing import NamedTuple
+
+from cowfs import linux
+from cowfs.union.attrs import Caller
+from cowfs.union.copyup import copy_up
+from cowfs.union.lookup import Found, adopt, lower_shows, no_entry, upper_status
+from cowfs.union.nodes import Directory, Node
+from cowfs.union.readdir import before_change, entry_put, entry_removed
+from cowfs.union.tree import SELF, Tree, discard
+from cowfs.union.whiteout import attribute_path, is_whiteout, make_whiteout
+from cowfs.union.xattrs import has_default_acl
+
+_NO_WHITEOUT_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+class Owner(NamedTuple):
+    """Whom a new entry belongs to."""
+
+    uid: int
+    gid: int
+    # The parent directory passes its group and, to directories, its setgid bit on: open(2), mkdir(2).
+    inherits_group: bool
+
+
+def add_entry(
+    tree: Tree,
+    parent: Directory,
+    name: bytes,
+    mode: int,
+    caller: Caller,
+    make: Callable[[int, bytes, int], None],
+) -> Node:
+    """Add an entry that ``make(dir_fd, name, mode)`` creates, with its owner and mode as ``caller`` would get them.
+
+    OSError EEXIST if the name shows something already.
+    """
+    covered = prepare_name(tree, parent, name)
+    if stat.S_IFMT(mode) != stat.S_IFLNK and not has_default_acl(tree, parent):
+        mode &= ~caller.umask
+    owner = owner_of_new(tree, parent, caller)
+    parent_fd = tree.upper_fd(parent)
+    if covered:
+        _make_over_whiteout(tree, parent, name, mode, owner, make)
+    else:
+        make(parent_fd, name, mode)
+        try:
+            _give_to(parent_fd, name, mode, owner)
+        except OSError:
+            discard(parent_fd, name, stat.S_IFMT(mode))
+            raise
+    entry_put(tree, parent, name, stat.S_IFMT(mode))
+    status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+    return adopt(tree, parent, name, Found(tree.numbers.number(status.st_dev, status.st_ino), status, in_upper=True))
+
+
+def prepare_name(tree: Tree, parent: Directory, name: bytes) -> bool:
+    """Make ready for a new name: its directory is in the upper layer. True if a whiteout lies at the name.
+
+    OSError EEXIST if the name shows something already.
+    """
+    if parent.unlinked:
+        raise no_entry(name)
+    status = upper_status(tree, parent, name)
+    covered = status is not None and is_whiteout(status)
+    shown = lower_shows(tree, parent, name) if status is None else not covered
+    if shown:
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
+    if len(name) > 255:
+        raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), name)
+    copy_up(tree, parent)
+    before_change(tree, parent)
+    return covered
+
+
+def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
+    """Take a name away, leaving a whiteout where something would show from below; an open file lives on."""
+    before_change(tree, parent)
+    covers = lower_shows(tree, parent, name)
+    status = upper_status(tree, parent, name)
+    if covers:
+        copy_up(tree, parent)
+    if status is None or is_whiteout(status):
+        make_whiteout(tree.upper_fd(parent), name)
+        lower_name_gone(tree, node)
+    elif node.shelter is not None or not node.is_at(parent, name):
+        _remove_upper_name(tree, parent, name, node.type, None, covers=covers)
+    elif node.lookups > 0:
+        orphan = b"%d" % node.number
+        _remove_upper_name(tree, parent, name, node.type, orphan, covers=covers)
+        shelter_node(tree, node, orphan)
+        node.unlinked = status.st_nlink == 1
+    else:
+        _remove_upper_name(tree, parent, name, node.type, None, covers=covers)
+        node.unlinked = True
+    entry_removed(tree, parent, name)
+    if isinstance(node, Directory):
+        node.unlinked = True
+        node.lowers = ()
+    else:
+        name_gone(tree, node)
+
+
+def name_gone(tree: Tree, node: Node) -> None:
+    """After a name of a file went away: if it was the last one, the file lives only as long as it is open."""
+    if node.unlinked or tree.link_count(node, tree.status(node)):
+        return
+    identity = tree.indexed(node)
+    if identity is not None:
+        orphan = b"%d" % node.number if node.lookups > 0 else None
+        tree.links.remove(identity, orphan)
+        if orphan is not None:
+            shelter_node(tree, node, orphan)
+        else:
+            node.shelter = None
+    node.unlinked = True
+
+
+def shelter_node(tree: Tree, node: Node, orphan: bytes) -> None:
+    """The node's content is among the orphans now, until the node is dropped."""
+    node.shelter = (tree.upper.orphans_fd, orphan)
+
+
+def lower_name_gone(tree: Tree, node: Node) -> None:
+    """Count that a name under which a file showed from below does so no more."""
+    if isinstance(node, Directory):
+        return
+    identity = tree.indexed(node)
+    if identity is not None:
+        names = tree.links.names_below(identity) or 0
+    else:
+        status = tree.status(node)
+        names = tree.names_below(node, status)
+        identity = tree.lower_identity(node, status)
+    if identity is not None and (names > 1 or node.shelter is not None):
+        tree.links.set_names_below(identity, max(0, names - 1))
+    else:
+        node.unlinked = True
+
+
+def _remove_upper_name(
+    tree: Tree, parent: Directory, name: bytes, kind: int, orphan: bytes | None, *, covers: bool
+) -> None:
+    """Take an entry out of the upper layer: to the orphans under ``orphan``, or away."""
+    parent_fd = tree.upper_fd(parent)
+    if orphan is not None:
+        move_out(parent_fd, name, tree.upper.orphans_fd, orphan, covers=covers)
+    elif covers or kind == stat.S_IFDIR:
+        staged = tree.upper.staging_name()
+        move_out(parent_fd, name, tree.upper.staging_fd, staged, covers=covers)
+        discard(tree.upper.staging_fd, staged, kind)
+    else:
+        os.unlink(name, dir_fd=parent_fd)
+
+
+def move_out(old_fd: int, old: bytes, new_fd: int, new: bytes, *, covers: bool) -> None:
+    """Rename; a whiteout stays behind where the entry covered something, in the same step if the layer can."""
+    if not covers:
+        os.rename(old, new, src_dir_fd=old_fd, dst_dir_fd=new_fd)
+        return
+    try:
+        linux.rename(old_fd, old, new_fd, new, linux.RENAME_WHITEOUT)
+    except OSError as error:
+        if error.errno not in _NO_WHITEOUT_RENAME:
+            raise
+        os.rename(old, new, src_dir_fd=old_fd, dst_dir_fd=new_fd)
+        make_whiteout(old_fd, old)
+
+
+def owner_of_new(tree: Tree, parent: Directory, caller: Caller) -> Owner:
+    status = os.stat(SELF, dir_fd=tree.upper_fd(parent))
+    inherits = bool(status.st_mode & stat.S_ISGID)
+    return Owner(caller.uid, status.st_gid if inherits else caller.gid, inherits)
+
+
+def _give_to(dir_fd: int, name: bytes, mode: int, owner: Owner) -> None:
+    """Set owner and those mode bits that creation by the daemon does not give."""
+    status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    if (status.st_uid, status.st_gid) != (owner.uid, owner.gid):
+        os.chown(name, owner.uid, owner.gid, dir_fd=dir_fd, follow_symlinks=False)
+    special = mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX)
+    if stat.S_ISDIR(mode) and owner.inherits_group:
+        special |= stat.S_ISGID
+    if special and not stat.S_ISLNK(mode):
+        linux.chmod(dir_fd, name, stat.S_IMODE(status.st_mode) | special)
+
+
+def _make_over_whiteout(
+    tree: Tree,
+    parent: Directory,
+    name: bytes,
+    mode: int,
+    owner: Owner,
+    make: Callable[[int, bytes, int], None],
+) -> None:
+    """Build the entry in the staging directory and put it in the whiteout's place in one step."""
+    staging_fd = tree.upper.staging_fd
+    holder = tree.upper.staging_name()
+    os.mkdir(holder, 0o700, dir_fd=staging_fd)
+    holder_fd = os.open(holder, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=staging_fd)
+    try:
+        if has_default_acl(tree, parent):
+            acl = b"system.posix_acl_default"
+            value = os.getxattr(attribute_path(tree.upper_fd(parent), SELF), acl)
+            os.setxattr(attribute_path(holder_fd, SELF), acl, value)
+        make(holder_fd, name, mode)
+        _give_to(holder_fd, name, mode, owner)
+        if stat.S_ISDIR(mode):
+            tree.marks.set_opaque(holder_fd, name)
+        replace_whiteout(holder_fd, name, tree.upper_fd(parent), name, mode)
+    finally:
+        os.close(holder_fd)
+        discard(staging_fd, holder, stat.S_IFDIR)
+
+
+def replace_whiteout(old_fd: int, old: bytes, new_fd: int, new: bytes, mode: int) -> None:
+    """Rename onto a whiteout. For a directory, which cannot replace a file, the whiteout trades places and goes."""
+    if not stat.S_ISDIR(mode):
+        os.rename(old, new, src_dir_fd=old_fd, dst_dir_fd=new_fd)
+        return
+    linux.rename(old_fd, old, new_fd, new, linux.RENAME_EXCHANGE)
+    os.unlink(old, dir_fd=old_fd)

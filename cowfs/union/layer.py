@@ -1,0 +1,123 @@
+"""One directory tree, opened by descriptor: read-only (a base) or writable (the session's layer).
+
+This is the one place that opens a base. Where the kernel allows it the base is reached through a read-only bind
+mount of our own, so that no later mistake could write to it; else every open here is O_RDONLY.
+"""
+
+import errno
+import os
+import shutil
+import stat
+from contextlib import suppress
+
+from cowfs import linux
+
+_DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+
+
+class Layer:
+    """A read-only layer. ``position`` counts from the bottom: 0 is the lowest base, whatever is stacked on it."""
+
+    def __init__(self, path: bytes, position: int, links: bytes | None = None) -> None:
+        """Open ``path``; ``links`` is the hard-link index that a cowfs layer brought with it, if it is one."""
+        self.path = path
+        self.position = position
+        self.root_fd, self._protected = _open_base(path)
+        self.links_fd: int | None = os.open(links, _DIRECTORY) if links is not None else None
+        self.device = os.fstat(self.root_fd).st_dev
+
+    def open_file(self, dir_fd: int, name: bytes) -> int:
+        """Open a regular file for reading, without following a link and without touching its access time."""
+        flags = os.O_RDONLY | _FILE
+        if self._protected:
+            return os.open(name, flags, dir_fd=dir_fd)
+        try:
+            return os.open(name, flags | os.O_NOATIME, dir_fd=dir_fd)
+        except PermissionError:  # O_NOATIME is for the owner only, open(2)
+            return os.open(name, flags, dir_fd=dir_fd)
+
+    def close(self) -> None:
+        os.close(self.root_fd)
+        if self.links_fd is not None:
+            os.close(self.links_fd)
+
+
+class WritableLayer:
+    """The upper layer and its work area.
+
+    ``work/staging`` holds what is being built, ``work/orphans`` unlinked files that are still open and ``work/links``
+    the hard-link index. All of ``work`` lies on one file system with ``upper``: a rename moves things atomically.
+    """
+
+    def __init__(self, upper: bytes, work: bytes) -> None:
+        self.path = upper
+        self.root_fd = os.open(upper, _DIRECTORY)
+        self.work_fd = os.open(work, _DIRECTORY)
+        self.device = os.fstat(self.root_fd).st_dev
+        if os.fstat(self.work_fd).st_dev != self.device:
+            raise OSError(errno.EXDEV, "upper and work directory must lie on one file system", upper)
+        self.staging_fd = self._work_directory(b"staging")
+        self.orphans_fd = self._work_directory(b"orphans")
+        self.links_fd = self._work_directory(b"links")
+        for leftover_fd in (self.staging_fd, self.orphans_fd):
+            empty_directory(leftover_fd)
+        self._staged = 0
+
+    def _work_directory(self, name: bytes) -> int:
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=self.work_fd)
+        return os.open(name, _DIRECTORY, dir_fd=self.work_fd)
+
+    def staging_name(self) -> bytes:
+        """A name that nothing in the staging directory has."""
+        self._staged += 1
+        return b"%x" % self._staged
+
+    def open_file(self, dir_fd: int, name: bytes) -> tuple[int, bool]:
+        """Open a regular file for reading and, if its flags and mode let us, writing: ``(fd, writable)``.
+
+        A daemon without CAP_DAC_OVERRIDE may own a file whose mode shuts it out; callers had it open before that.
+        """
+        flags = os.O_RDWR | _FILE
+        try:
+            return os.open(name, flags, dir_fd=dir_fd), True
+        except PermissionError as refused:
+            if refused.errno == errno.EPERM:  # immutable or append-only, ioctl_iflags(2)
+                return os.open(name, os.O_RDONLY | _FILE, dir_fd=dir_fd), False
+        mode = stat.S_IMODE(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
+        linux.chmod(dir_fd, name, mode | 0o600)
+        try:
+            return os.open(name, flags, dir_fd=dir_fd), True
+        finally:
+            linux.chmod(dir_fd, name, mode)
+
+    def close(self) -> None:
+        for fd in (self.root_fd, self.work_fd, self.staging_fd, self.orphans_fd, self.links_fd):
+            os.close(fd)
+
+
+def open_directory(dir_fd: int, name: bytes) -> int:
+    """An O_PATH descriptor of a directory, never through a symbolic link."""
+    return os.open(name, _DIRECTORY, dir_fd=dir_fd)
+
+
+def empty_directory(dir_fd: int) -> None:
+    """Remove all that a directory of ours holds; symbolic links are removed, not followed."""
+    with os.scandir(b"/proc/self/fd/%d" % dir_fd) as entries:
+        found = [(entry.name, entry.is_dir(follow_symlinks=False)) for entry in entries]
+    for name, is_directory in found:
+        if is_directory:
+            shutil.rmtree(name, dir_fd=dir_fd)
+        else:
+            os.unlink(name, dir_fd=dir_fd)
+
+
+def _open_base(path: bytes) -> tuple[int, bool]:
+    try:
+        return linux.open_read_only_tree(path), True
+    except OSError as error:
+        # No CAP_SYS_ADMIN, no such call, or a mount below the base that a user namespace may not uncover (EINVAL).
+        if error.errno not in (errno.EPERM, errno.ENOSYS, errno.EINVAL):
+            raise
+    return os.open(path, _DIRECTORY), False

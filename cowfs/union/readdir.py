@@ -1,0 +1,194 @@
+"""Directory listings, merged, with cookies that stay good while entries come and go.
+
+A cookie is the position behind an entry: small (32-bit programs store it in 31 bits), growing, never used twice. An
+entry that is there throughout a reader's walk is seen exactly once, whatever others do meanwhile (POSIX readdir).
+A listing nobody changed is the same whenever it is made, so it may be dropped and made again; a changed one is kept
+as long as its node.
+"""
+
+import os
+import stat
+from array import array
+from bisect import bisect_right
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from cowfs.union.lookup import find
+from cowfs.union.nodes import Directory
+from cowfs.union.tree import Tree
+from cowfs.union.whiteout import is_whiteout
+
+_SELF_COOKIE = 1
+_PARENT_COOKIE = 2
+_LISTINGS_KEPT = 256
+
+
+class Entry(NamedTuple):
+    name: bytes
+    cookie: int
+    type: int  # stat.S_IFMT of the mode
+    number: int
+
+
+class Listing:
+    """The names of one directory in the order of their cookies."""
+
+    def __init__(self, entries: dict[bytes, tuple[int, int]]) -> None:
+        """``entries``: name -> (type, node number or 0 if it has to be looked up)."""
+        names = sorted(entries)
+        self._names: list[bytes | None] = [*names]
+        self._types = array("H", (entries[name][0] for name in names))
+        self._numbers = array("L", (entries[name][1] for name in names))
+        self._cookies = array("L", range(_PARENT_COOKIE + 1, _PARENT_COOKIE + 1 + len(entries)))
+        self._next_cookie = _PARENT_COOKIE + 1 + len(entries)
+        self._index: dict[bytes, int] | None = None
+        self._removed = 0
+        self.changed = False
+
+    def __len__(self) -> int:
+        return len(self._names) - self._removed
+
+    def subdirectories(self) -> int:
+        pairs = zip(self._names, self._types, strict=True)
+        return sum(kind == stat.S_IFDIR for name, kind in pairs if name is not None)
+
+    def after(self, cookie: int) -> Iterator[tuple[bytes, int, int, int]]:
+        """(name, cookie, type, number or 0) of what comes behind a cookie."""
+        for position in range(bisect_right(self._cookies, cookie), len(self._names)):
+            name = self._names[position]
+            if name is not None:
+                yield name, self._cookies[position], self._types[position], self._numbers[position]
+
+    def put(self, name: bytes, kind: int) -> None:
+        """A name is there now, or is something else now."""
+        self.changed = True
+        index = self._by_name()
+        position = index.get(name)
+        if position is None:
+            index[name] = len(self._names)
+            self._names.append(name)
+            self._types.append(kind)
+            self._numbers.append(0)
+            self._cookies.append(self._next_cookie)
+            self._next_cookie += 1
+        else:
+            self._types[position] = kind
+            self._numbers[position] = 0
+
+    def remove(self, name: bytes) -> None:
+        self.changed = True
+        position = self._by_name().pop(name, None)
+        if position is not None:
+            self._names[position] = None
+            self._removed += 1
+            if self._removed > 64 + len(self._names) // 2:
+                self._compact()
+
+    def _by_name(self) -> dict[bytes, int]:
+        if self._index is None:
+            self._index = {name: position for position, name in enumerate(self._names) if name is not None}
+        return self._index
+
+    def _compact(self) -> None:
+        """Let go of removed names; the cookies of the others stay."""
+        kept = [position for position, name in enumerate(self._names) if name is not None]
+        self._names = [self._names[position] for position in kept]
+        self._types = array("H", (self._types[position] for position in kept))
+        self._numbers = array("L", (self._numbers[position] for position in kept))
+        self._cookies = array("L", (self._cookies[position] for position in kept))
+        self._index = None
+        self._removed = 0
+
+
+def read_directory(tree: Tree, directory: Directory, cookie: int) -> Iterator[Entry]:
+    """The entries behind a cookie, 0 for the beginning; "." and ".." first."""
+    if directory.unlinked:
+        return
+    if cookie < _SELF_COOKIE:
+        yield Entry(b".", _SELF_COOKIE, stat.S_IFDIR, directory.number)
+    if cookie < _PARENT_COOKIE:
+        parent = directory.parent or directory
+        yield Entry(b"..", _PARENT_COOKIE, stat.S_IFDIR, parent.number)
+    for name, behind, kind, number in _listing(tree, directory).after(cookie):
+        try:
+            yield Entry(name, behind, kind, number or find(tree, directory, name).number)
+        except FileNotFoundError:  # the layer was changed behind our back
+            continue
+
+
+def is_empty(tree: Tree, directory: Directory) -> bool:
+    return not len(_listing(tree, directory))
+
+
+def count_subdirectories(tree: Tree, directory: Directory) -> int:
+    return _listing(tree, directory).subdirectories()
+
+
+def before_change(tree: Tree, directory: Directory) -> None:
+    """To be called before a name is added or removed: a reader's cookies must outlive the change."""
+    if directory.listed:
+        _listing(tree, directory)
+
+
+def entry_put(tree: Tree, directory: Directory, name: bytes, kind: int) -> None:
+    """A name was added, or is another type now."""
+    if isinstance(directory.listing, Listing):
+        directory.listing.put(name, kind)
+        tree.listings.pop(directory, None)
+
+
+def entry_removed(tree: Tree, directory: Directory, name: bytes) -> None:
+    if isinstance(directory.listing, Listing):
+        directory.listing.remove(name)
+        tree.listings.pop(directory, None)
+
+
+def _listing(tree: Tree, directory: Directory) -> Listing:
+    listing = directory.listing
+    if isinstance(listing, Listing):
+        if not listing.changed:
+            tree.listings.move_to_end(directory)
+        return listing
+    listing = Listing(_scan(tree, directory))
+    directory.listing = listing
+    directory.listed = True
+    tree.listings[directory] = None
+    if len(tree.listings) > _LISTINGS_KEPT:
+        oldest, _ = tree.listings.popitem(last=False)
+        oldest.listing = None
+    return listing
+
+
+def _scan(tree: Tree, directory: Directory) -> dict[bytes, tuple[int, int]]:
+    entries: dict[bytes, tuple[int, int]] = {}
+    for lower in reversed(directory.lowers):
+        alone = len(directory.lowers) == 1 and not lower.layer.position
+        _scan_layer(tree, entries, tree.lower_fd(lower), lower.layer.device if alone else None)
+    if directory.upper:
+        _scan_layer(tree, entries, tree.upper_fd(directory), None)
+    return entries
+
+
+def _scan_layer(tree: Tree, entries: dict[bytes, tuple[int, int]], dir_fd: int, device: int | None) -> None:
+    """Add what one layer has in a directory to what the layers below it have.
+
+    ``device`` is given where inode numbers speak for themselves: in a base that was never a session's layer.
+    """
+    with os.scandir(b"/proc/self/fd/%d" % dir_fd) as scan:
+        for entry in scan:
+            kind = _type(entry)
+            if kind == stat.S_IFCHR and is_whiteout(entry.stat(follow_symlinks=False)):
+                entries.pop(entry.name, None)
+            else:
+                number = tree.numbers.number(device, entry.inode()) if device is not None else 0
+                entries[entry.name] = (kind, number)
+
+
+def _type(entry: "os.DirEntry[bytes]") -> int:
+    if entry.is_file(follow_symlinks=False):
+        return stat.S_IFREG
+    if entry.is_dir(follow_symlinks=False):
+        return stat.S_IFDIR
+    if entry.is_symlink():
+        return stat.S_IFLNK
+    return stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)

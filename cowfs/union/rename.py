@@ -1,0 +1,170 @@
+"""rename(2) and renameat2(2) with RENAME_NOREPLACE and RENAME_EXCHANGE."""
+
+import errno
+import os
+import stat
+
+from cowfs import linux
+from cowfs.union.copyup import copy_up, copy_up_name
+from cowfs.union.entries import lower_name_gone, move_out, name_gone, remove_name, shelter_node
+from cowfs.union.lookup import lookup, lower_shows, no_entry, upper_status
+from cowfs.union.nodes import Directory, Node
+from cowfs.union.readdir import before_change, entry_put, entry_removed, is_empty
+from cowfs.union.tree import Tree
+from cowfs.union.whiteout import is_whiteout
+
+# What a file system says of an attribute too long for it: such a rename has to be done by copying.
+_TOO_LONG = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
+
+
+def rename(
+    tree: Tree, old_parent: Directory, old_name: bytes, new_parent: Directory, new_name: bytes, flags: int = 0
+) -> None:
+    """Errors as rename(2) has them; EXDEV only for a directory whose path in the base is too long to be recorded."""
+    if flags not in (0, linux.RENAME_NOREPLACE, linux.RENAME_EXCHANGE):
+        raise _error(errno.EINVAL, old_name)
+    if new_parent.unlinked:
+        raise no_entry(new_name)
+    source = lookup(tree, old_parent, old_name)
+    try:
+        target: Node | None = lookup(tree, new_parent, new_name)
+    except FileNotFoundError:
+        target = None
+    try:
+        _refuse_into_itself(source, new_parent, new_name)
+        if flags == linux.RENAME_EXCHANGE:
+            if target is None:
+                raise no_entry(new_name)
+            _refuse_into_itself(target, old_parent, old_name)
+            if target is not source:
+                _exchange(tree, source, old_parent, old_name, target, new_parent, new_name)
+        elif target is None:
+            _move(tree, source, old_parent, old_name, None, new_parent, new_name)
+        elif flags == linux.RENAME_NOREPLACE:
+            raise _error(errno.EEXIST, new_name)
+        elif target is not source:  # two names of one file: nothing happens, rename(2)
+            _refuse_replacing(tree, source, target, new_name)
+            _move(tree, source, old_parent, old_name, target, new_parent, new_name)
+    finally:
+        tree.nodes.settle(source)
+        if target is not None:
+            tree.nodes.settle(target)
+
+
+def _move(
+    tree: Tree,
+    source: Node,
+    old_parent: Directory,
+    old_name: bytes,
+    target: Node | None,
+    new_parent: Directory,
+    new_name: bytes,
+) -> None:
+    if len(new_name) > 255:
+        raise _error(errno.ENAMETOOLONG, new_name)
+    copy_up_name(tree, source, old_parent, old_name)
+    copy_up(tree, new_parent)
+    before_change(tree, old_parent)
+    before_change(tree, new_parent)
+    if isinstance(source, Directory):
+        _mark_for_move(tree, source, old_parent, old_name, new_parent, new_name)
+    if isinstance(target, Directory):
+        remove_name(tree, new_parent, new_name, target)
+        target = None
+    covers = lower_shows(tree, old_parent, old_name)
+    status = upper_status(tree, new_parent, new_name)
+    old_fd, new_fd = tree.upper_fd(old_parent), tree.upper_fd(new_parent)
+    if target is not None and status is not None:
+        _keep_if_open(tree, target, new_parent, new_fd, new_name)
+    if source.type == stat.S_IFDIR and status is not None and is_whiteout(status):
+        linux.rename(old_fd, old_name, new_fd, new_name, linux.RENAME_EXCHANGE)
+        if not covers:
+            os.unlink(old_name, dir_fd=old_fd)
+    else:
+        move_out(old_fd, old_name, new_fd, new_name, covers=covers)
+    if target is not None:
+        if status is None:
+            lower_name_gone(tree, target)
+        elif status.st_nlink == 1:
+            target.unlinked = True
+        name_gone(tree, target)
+    entry_removed(tree, old_parent, old_name)
+    entry_put(tree, new_parent, new_name, source.type)
+    if source.is_at(old_parent, old_name):
+        tree.nodes.move(source, new_parent, new_name)
+
+
+def _exchange(
+    tree: Tree,
+    source: Node,
+    old_parent: Directory,
+    old_name: bytes,
+    target: Node,
+    new_parent: Directory,
+    new_name: bytes,
+) -> None:
+    copy_up_name(tree, source, old_parent, old_name)
+    copy_up_name(tree, target, new_parent, new_name)
+    before_change(tree, old_parent)
+    before_change(tree, new_parent)
+    if isinstance(source, Directory):
+        _mark_for_move(tree, source, old_parent, old_name, new_parent, new_name)
+    if isinstance(target, Directory):
+        _mark_for_move(tree, target, new_parent, new_name, old_parent, old_name)
+    old_fd, new_fd = tree.upper_fd(old_parent), tree.upper_fd(new_parent)
+    linux.rename(old_fd, old_name, new_fd, new_name, linux.RENAME_EXCHANGE)
+    entry_put(tree, old_parent, old_name, target.type)
+    entry_put(tree, new_parent, new_name, source.type)
+    source_moves = source.is_at(old_parent, old_name)
+    if target.is_at(new_parent, new_name):
+        tree.nodes.move(target, old_parent, old_name)
+    if source_moves:
+        tree.nodes.move(source, new_parent, new_name)
+
+
+def _mark_for_move(
+    tree: Tree, directory: Directory, old_parent: Directory, old_name: bytes, new_parent: Directory, new_name: bytes
+) -> None:
+    """Let a directory say where its lower content is, or that it has none, before it lies elsewhere."""
+    parent_fd = tree.upper_fd(old_parent)
+    if directory.lowers:
+        path = tree.lower_path(directory)
+        try:
+            tree.marks.set_redirect(parent_fd, old_name, path)
+        except OSError as error:
+            if error.errno in _TOO_LONG:
+                raise _error(errno.EXDEV, old_name) from error
+            raise
+        directory.redirect = path
+    elif lower_shows(tree, new_parent, new_name):
+        tree.marks.set_opaque(parent_fd, old_name)
+
+
+def _keep_if_open(tree: Tree, target: Node, parent: Directory, dir_fd: int, name: bytes) -> None:
+    """Give a file that is about to be replaced a second name among the orphans, if the kernel still knows it."""
+    if target.lookups > 0 and target.shelter is None and target.is_at(parent, name):
+        orphan = b"%d" % target.number
+        os.link(name, orphan, src_dir_fd=dir_fd, dst_dir_fd=tree.upper.orphans_fd, follow_symlinks=False)
+        shelter_node(tree, target, orphan)
+
+
+def _refuse_replacing(tree: Tree, source: Node, target: Node, name: bytes) -> None:
+    if isinstance(target, Directory):
+        if not isinstance(source, Directory):
+            raise _error(errno.EISDIR, name)
+        if not is_empty(tree, target):
+            raise _error(errno.ENOTEMPTY, name)
+    elif isinstance(source, Directory):
+        raise _error(errno.ENOTDIR, name)
+
+
+def _refuse_into_itself(node: Node, parent: Directory, name: bytes) -> None:
+    current: Directory | None = parent
+    while current is not None:
+        if current is node:
+            raise _error(errno.EINVAL, name)
+        current = current.parent
+
+
+def _error(number: int, name: bytes) -> OSError:
+    return OSError(number, os.strerror(number), name)

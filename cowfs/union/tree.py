@@ -1,0 +1,207 @@
+"""``Tree``: the layers, the nodes and the cached descriptors, and the one resolver from node to ``(dir_fd, name)``.
+
+A tree belongs to one thread. Every other module of the union is functions over a tree.
+"""
+
+import errno
+import os
+import shutil
+import stat
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any
+
+from cowfs.union.descriptors import DescriptorCache, cache_capacity
+from cowfs.union.layer import Layer, WritableLayer, empty_directory, open_directory
+from cowfs.union.links import HardLinks
+from cowfs.union.nodes import ROOT_NUMBER, Directory, LowerDirectory, Node, Nodes, Numbers
+from cowfs.union.whiteout import Marks, parse_identity
+
+SELF = b"."
+
+
+class Tree:
+    def __init__(self, layers: list[Layer], upper: WritableLayer, marks: Marks, *, durable: bool = False) -> None:
+        """``layers`` are the read-only ones, topmost first. A durable tree syncs what it copies up."""
+        self.layers = layers
+        self.upper = upper
+        self.marks = marks
+        self.durable = durable
+        self.numbers = Numbers([layer.device for layer in reversed(layers)] + [upper.device])
+        self.links = HardLinks(upper, layers)
+        self.root = Directory(ROOT_NUMBER, None, SELF)
+        self.root.upper = True
+        self.root.lowers = tuple(LowerDirectory(layer, None, SELF, layer.root_fd) for layer in layers)
+        self.root.redirect = b""
+        self.nodes = Nodes(self.root, self._drop)
+        capacity = cache_capacity()
+        self.directories: DescriptorCache[Directory | LowerDirectory] = DescriptorCache(capacity)
+        self.files: DescriptorCache[int] = DescriptorCache(capacity)
+        # Unchanged directories whose listings are in memory, the oldest first; readdir.py keeps it short.
+        self.listings: OrderedDict[Directory, None] = OrderedDict()
+        # Bytes that a copy-up may copy before the operation returns; beyond that CopyUpNeeded is raised.
+        self.copy_up_inline_limit: int | None = None
+        self.copy_up_jobs: dict[Node, Any] = {}
+        # Told of a node whose attributes changed by another operation than one that sets them; an engine replaces it.
+        self.on_stale: Callable[[Node], None] = lambda _: None
+        self.read_buffer = bytearray(0)
+        self.devices_without_nowait: set[int] = set()
+
+    def locate(self, node: Node) -> tuple[int, bytes]:
+        """Where the node's content is now, as a directory descriptor and a name for ``*at`` calls without following.
+
+        The descriptor stays open at least until a dozen other nodes were located.
+        """
+        if node.shelter is not None:
+            return node.shelter
+        if node.upper:
+            return (self.upper_fd(node.parent), node.name) if node.parent is not None else (self.upper.root_fd, SELF)
+        if node.lower_directory is None:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), node.name)
+        return self.lower_fd(node.lower_directory), node.lower_name
+
+    def status(self, node: Node) -> os.stat_result:
+        """stat(2) of the node's content; the inode and link count in it are the layer's, not the node's."""
+        dir_fd, name = self.locate(node)
+        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+
+    def upper_fd(self, directory: Directory) -> int:
+        """A descriptor of a directory of the upper layer."""
+        found = self.directories.get(directory)
+        if found is not None:
+            return found[0]
+        if directory.parent is None:
+            return self.upper.root_fd
+        if directory.shelter is not None:
+            fd = open_directory(*directory.shelter)
+            self.directories.put(directory, fd)
+            return fd
+        path: list[Directory] = []
+        ancestor = directory
+        while ancestor.parent is not None and ancestor not in self.directories:
+            path.append(ancestor)
+            ancestor = ancestor.parent
+        start = self.upper.root_fd if ancestor.parent is None else self.upper_fd(ancestor)
+        fd = _descend(start, [part.name for part in reversed(path)])
+        self.directories.put(directory, fd)
+        return fd
+
+    def lower_fd(self, directory: LowerDirectory) -> int:
+        """A descriptor of a directory of a read-only layer."""
+        if directory.parent is None:
+            return directory.fd
+        found = self.directories.get(directory)
+        if found is not None:
+            return found[0]
+        path: list[bytes] = []
+        ancestor = directory
+        while ancestor.parent is not None and ancestor not in self.directories:
+            path.append(ancestor.name)
+            ancestor = ancestor.parent
+        fd = _descend(self.lower_fd(ancestor), path[::-1])
+        self.directories.put(directory, fd)
+        return fd
+
+    def file(self, node: Node, *, writing: bool = False) -> int:
+        """A cached descriptor of a regular file's content. Writing needs the node copied up; EPERM if it is refused."""
+        found = self.files.get(node.number)
+        if found is not None and (found[1] or not writing):
+            return found[0]
+        dir_fd, name = self.locate(node)
+        if not node.upper and node.lower_directory is not None:
+            fd, writable = node.lower_directory.layer.open_file(dir_fd, name), False
+        else:
+            fd, writable = self.upper.open_file(dir_fd, name)
+        if writing and not writable:
+            os.close(fd)
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM), name)
+        self.files.put(node.number, fd, writable)
+        return fd
+
+    def lower_path(self, directory: Directory) -> bytes:
+        """The path of a directory's lower content in the view without the upper layer, as a redirect names it."""
+        parts: list[bytes] = []
+        current = directory
+        while current.redirect is None and current.parent is not None:
+            parts.append(current.name)
+            current = current.parent
+        return b"/".join([current.redirect or b"", *reversed(parts)])
+
+    def indexed(self, node: Node) -> tuple[int, int] | None:
+        """The identity under which the hard-link index holds a node's content, if it does."""
+        if node.shelter is None or node.shelter[0] != self.upper.links_fd:
+            return None
+        return parse_identity(node.shelter[1])
+
+    def lower_identity(self, node: Node, status: os.stat_result) -> tuple[int, int] | None:
+        """The lasting identity of a node whose content, of this ``status``, is in a read-only layer."""
+        directory = node.lower_directory
+        if directory is None or not directory.layer.position:
+            return self.numbers.identity(status)
+        if directory.fd == directory.layer.links_fd:
+            return parse_identity(node.lower_name)
+        return self.marks.origin(self.lower_fd(directory), node.lower_name) or self.numbers.identity(status)
+
+    def names_below(self, node: Node, status: os.stat_result) -> int:
+        """How many names of a file that is not a directory show from below the upper layer."""
+        identity = self.lower_identity(node, status)
+        directory = node.lower_directory
+        if identity is None or directory is None:
+            return status.st_nlink
+        known = self.links.names_below(identity)
+        if known is not None:
+            return known
+        in_index = directory.fd == directory.layer.links_fd
+        return self.links.lower_link_count(identity, -1 if in_index else directory.layer.position, status.st_nlink)
+
+    def link_count(self, node: Node, status: os.stat_result) -> int:
+        """The st_nlink of a file that is not a directory, from the ``status`` of its content."""
+        if node.unlinked:
+            return 0
+        if node.shelter is None:
+            return status.st_nlink if node.upper else self.names_below(node, status)
+        identity = self.indexed(node)
+        return status.st_nlink - 1 + (0 if identity is None else self.links.names_below(identity) or 0)
+
+    def close(self) -> None:
+        """Give back every descriptor, and the disk space of unlinked files."""
+        self.files.clear()
+        self.directories.clear()
+        empty_directory(self.upper.orphans_fd)
+        self.upper.close()
+        for layer in self.layers:
+            layer.close()
+
+    def _drop(self, node: Node) -> None:
+        self.files.discard(node.number)
+        if isinstance(node, Directory):
+            self.directories.discard(node)
+            self.listings.pop(node, None)
+        if node.shelter is not None and node.shelter[0] == self.upper.orphans_fd:
+            discard(*node.shelter, node.type)
+
+
+def discard(dir_fd: int, name: bytes, kind: int) -> None:
+    """Remove what the work area holds under a name: a file, or a directory with its whiteouts."""
+    if kind != stat.S_IFDIR:
+        os.unlink(name, dir_fd=dir_fd)
+        return
+    try:
+        os.rmdir(name, dir_fd=dir_fd)
+    except OSError as error:
+        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
+            raise
+        shutil.rmtree(name, dir_fd=dir_fd)
+
+
+def _descend(start_fd: int, names: list[bytes]) -> int:
+    """Open a directory by its names one after the other, so that no path is too long and no link is followed."""
+    fd = -1
+    for name in names:
+        try:
+            deeper = open_directory(fd if fd >= 0 else start_fd, name)
+        finally:
+            if fd >= 0:
+                os.close(fd)
+        fd = deeper
+    return fd

@@ -1,0 +1,126 @@
+"""The on-disk format of a layer: what kernel overlayfs writes into an upper directory, here and only here.
+
+whiteout   a character device 0/0: the name is deleted, whatever lies below
+opaque     extended attribute ``overlay.opaque`` = "y" on a directory: nothing below shows through
+redirect   ``overlay.redirect`` on a directory: its lower content lies at "/another/path", or at a "name" beside it
+origin     ``overlay.cowfs.origin`` on a copied-up file, ours: "device-inode" of the base file whose identity it keeps
+
+The attributes are ``trusted.overlay.*``, or ``user.overlay.*`` where the daemon may not write trusted ones (kernel
+overlayfs: ``-o userxattr``). Programs inside the mount may use these names, too, for a union in the union: theirs are
+stored with one more "overlay.", as kernel overlayfs does (Documentation/filesystems/overlayfs.rst, Nesting).
+"""
+
+import errno
+import os
+import stat
+from typing import NamedTuple
+
+_WHITEOUT_DEVICE = os.makedev(0, 0)
+_ABSENT = (errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES)
+
+
+class DirectoryMarks(NamedTuple):
+    opaque: bool
+    redirect: bytes | None
+
+
+NO_MARKS = DirectoryMarks(opaque=False, redirect=None)
+_SEALED = DirectoryMarks(opaque=True, redirect=None)
+
+
+def is_whiteout(status: os.stat_result) -> bool:
+    return status.st_rdev == _WHITEOUT_DEVICE and stat.S_ISCHR(status.st_mode)
+
+
+def make_whiteout(dir_fd: int, name: bytes) -> None:
+    """Create a whiteout. No privilege is needed for this one device, mknod(2) since Linux 5.8."""
+    os.mknod(name, stat.S_IFCHR | 0o000, _WHITEOUT_DEVICE, dir_fd=dir_fd)
+
+
+def attribute_path(dir_fd: int, name: bytes) -> bytes:
+    """The path by which the path-only xattr calls reach ``name`` in an open directory; use them without following."""
+    return b"/proc/self/fd/%d/%s" % (dir_fd, name)
+
+
+class Marks:
+    """Reads, writes and hides a layer's own extended attributes, in one of the two name spaces."""
+
+    def __init__(self, namespace: bytes) -> None:
+        """``namespace`` is b"trusted" or b"user"."""
+        self.prefix = namespace + b".overlay."
+        self._escaped = self.prefix + b"overlay."
+        self._opaque = self.prefix + b"opaque"
+        self._redirect = self.prefix + b"redirect"
+        self._origin = self.prefix + b"cowfs.origin"
+
+    def directory_marks(self, dir_fd: int, name: bytes) -> DirectoryMarks:
+        """What a directory of a layer says of itself. A redirect that leads nowhere sane counts as opaque."""
+        path = attribute_path(dir_fd, name)
+        names = os.listxattr(path, follow_symlinks=False)
+        if not names:
+            return NO_MARKS
+        opaque = redirect = None
+        if os.fsdecode(self._opaque) in names:
+            opaque = _get(path, self._opaque)
+        if os.fsdecode(self._redirect) in names:
+            redirect = _get(path, self._redirect)
+            if redirect is not None and not _valid_redirect(redirect):
+                return _SEALED
+        return DirectoryMarks(opaque == b"y", redirect)
+
+    def set_opaque(self, dir_fd: int, name: bytes) -> None:
+        os.setxattr(attribute_path(dir_fd, name), self._opaque, b"y", follow_symlinks=False)
+
+    def set_redirect(self, dir_fd: int, name: bytes, redirect: bytes) -> None:
+        os.setxattr(attribute_path(dir_fd, name), self._redirect, redirect, follow_symlinks=False)
+
+    def origin(self, dir_fd: int, name: bytes) -> tuple[int, int] | None:
+        """The ``(slot, inode)`` of the base file that this file was copied up from, if it says so."""
+        value = _get(attribute_path(dir_fd, name), self._origin)
+        return None if value is None else parse_identity(value)
+
+    def set_origin(self, dir_fd: int, name: bytes, identity: tuple[int, int]) -> None:
+        """Record the origin; a file that can hold no such attribute (a device, rootless) goes without."""
+        try:
+            os.setxattr(attribute_path(dir_fd, name), self._origin, format_identity(identity), follow_symlinks=False)
+        except OSError as error:
+            if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EACCES):
+                raise
+
+    def to_stored(self, name: bytes) -> bytes:
+        """The name under which an attribute that a program in the mount calls ``name`` is stored."""
+        if name.startswith(self.prefix):
+            return self._escaped + name[len(self.prefix) :]
+        return name
+
+    def to_visible(self, stored: bytes) -> bytes | None:
+        """The name under which programs in the mount see a stored attribute; None for the layer's own."""
+        if stored.startswith(self._escaped):
+            return self.prefix + stored[len(self._escaped) :]
+        return None if stored.startswith(self.prefix) else stored
+
+
+def format_identity(identity: tuple[int, int]) -> bytes:
+    return b"%d-%d" % identity
+
+
+def parse_identity(text: bytes) -> tuple[int, int] | None:
+    """The inverse of format_identity; None for anything else, for a layer may hold anything."""
+    slot, dash, inode = text.partition(b"-")
+    if not (dash and slot.isdigit() and inode.isdigit() and len(text) < 40):
+        return None
+    return int(slot), int(inode)
+
+
+def _valid_redirect(redirect: bytes) -> bool:
+    components = redirect[1:].split(b"/") if redirect.startswith(b"/") else [redirect]
+    return all(part not in (b"", b".", b"..") and b"/" not in part and b"\0" not in part for part in components)
+
+
+def _get(path: bytes, name: bytes) -> bytes | None:
+    try:
+        return os.getxattr(path, name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return None
+        raise

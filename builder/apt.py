@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,10 +36,23 @@ class Archive:
 
 
 def machine_archives() -> list[Archive]:
-    """The Debian archives in the machine's sources; others are left out. Their lists must have been fetched."""
+    """The Debian archives in the machine's sources; others are left out.
+
+    Where the machine has no lists yet, they are fetched into a temporary place first: only they say what is Debian's.
+    """
+    if archives := _archives_listed([]):
+        return archives
+    with tempfile.TemporaryDirectory(prefix="cowbuild-lists-") as directory:
+        lists = ["-o", f"Dir::State::lists={directory}", "-o", "APT::Sandbox::User=root"]
+        output(["apt-get", "-q", *lists, "update"])
+        return _archives_listed(lists)
+
+
+def _archives_listed(options: Sequence[str]) -> list[Archive]:
     form = "\t".join(f"$({field})" for field in FIELDS)
     found: dict[tuple[str, str, str], list[str]] = {}
-    for line in output(["apt-get", "indextargets", "--format", form, "Created-By: Packages"]).splitlines():
+    listed = output(["apt-get", *options, "indextargets", "--format", form, "Created-By: Packages"])
+    for line in listed.splitlines():
         origin, label, uri, release, component = line.split("\t")
         if origin == "Debian":
             components = found.setdefault((label, uri, release), [])

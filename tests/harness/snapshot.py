@@ -12,6 +12,7 @@ from typing import NamedTuple
 Snapshot = dict[bytes, "Node"]
 
 _PAGE = 4096
+_PATH_MAX = 4096
 _LARGE = 64 << 20  # bytes; from here on holes are not read
 
 _ENTRY_TYPES = {
@@ -56,8 +57,13 @@ def snapshot(root: str | bytes, *, now: int | None = None, exact: bool = False) 
         found.append((relative, path, status))
         if not stat.S_ISDIR(status.st_mode):
             names.setdefault((status.st_dev, status.st_ino), []).append(relative)
+    shared = {key: tuple(sorted(of_one_file)) for key, of_one_file in names.items()}
+    contents: dict[tuple[int, int], str] = {}
     result: Snapshot = {}
     for relative, path, status in found:
+        key = status.st_dev, status.st_ino
+        if key not in contents:
+            contents[key] = _content(path, status)
         is_directory = stat.S_ISDIR(status.st_mode)
         recent = now is not None and status.st_mtime_ns >= now
         result[relative] = Node(
@@ -70,8 +76,8 @@ def snapshot(root: str | bytes, *, now: int | None = None, exact: bool = False) 
             size=0 if is_directory and not exact else status.st_size,
             mtime="now" if recent else str(status.st_mtime_ns),
             xattrs=tuple(sorted(_xattrs(path))),
-            content=_content(path, status),
-            links=() if is_directory else tuple(sorted(names[status.st_dev, status.st_ino])),
+            content=contents[key],
+            links=() if is_directory else shared[key],
             identity=_identity(status) if exact else "",
         )
     return result
@@ -102,7 +108,10 @@ def without(tree: Mapping[bytes, Node], *fields: str) -> Snapshot:
 
 
 def _walk(top: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """(relative name, path), parents first; a directory that cannot be listed is described without its content."""
+    """(relative name, path), parents first.
+
+    A directory that may not be listed, or lies so deep that no path can name it, is described without its content.
+    """
     yield b".", top
     pending = [(b"", top)]
     while pending:
@@ -110,6 +119,8 @@ def _walk(top: bytes) -> Iterator[tuple[bytes, bytes]]:
         try:
             entries = sorted(os.listdir(directory))
         except PermissionError:
+            continue
+        if len(directory) + 257 > _PATH_MAX:
             continue
         for name in entries:
             relative, path = prefix + name, directory + b"/" + name

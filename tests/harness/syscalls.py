@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Iterator
+import struct
+from collections.abc import Callable, Iterator
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
@@ -141,3 +142,31 @@ def listing(path: bytes) -> dict[bytes, tuple[int, int]]:
         return {name: (number, kind) for name, number, kind in stream}
     finally:
         stream.close()
+
+
+IN_EVENTS = {
+    0x2: "modify",
+    0x4: "attributes",
+    0x8: "close after writing",
+    0x40: "moved from",
+    0x80: "moved to",
+    0x100: "create",
+    0x200: "delete",
+}
+
+
+def watch(directory: bytes, act: Callable[[], object]) -> list[tuple[str, bytes]]:
+    """What inotify(7) tells of `directory` while `act` runs: (event, name) in order."""
+    descriptor = _check(_libc.inotify_init1(os.O_NONBLOCK))
+    try:
+        _check(_libc.inotify_add_watch(descriptor, directory, sum(IN_EVENTS)), directory)
+        act()
+        data = os.read(descriptor, 65536)
+    finally:
+        os.close(descriptor)
+    events = []
+    while data:
+        _, mask, _, length = struct.unpack_from("iIII", data)
+        events.append((IN_EVENTS[mask & 0xFFF], data[16 : 16 + length].rstrip(b"\0")))
+        data = data[16 + length :]
+    return events

@@ -40,8 +40,6 @@ MAX_WRITE = MAX_PAGES * PAGE_SIZE
 BUFFER_SIZE = MAX_WRITE + PAGE_SIZE
 MAX_BACKGROUND = 64
 """Read-ahead and write-back requests that the kernel may have under way."""
-MAX_COPY = 16 << 20
-"""Bytes one COPY_FILE_RANGE copies before it reports a part: some milliseconds, during which nobody else is served."""
 
 WANTED = (
     InitFlag.ASYNC_READ
@@ -342,7 +340,7 @@ class Handlers:
         start = HEADER_SIZE + abi.WRITE_IN.size
         content = memoryview(message)[start : start + size]
         node = self._node(number)
-        written = data.write(self.tree, node, offset, content, privileged=not flags & abi.WRITE_KILL_SUIDGID)
+        written = data.write(self.tree, node, offset, content, bool(flags & abi.WRITE_KILL_SUIDGID))
         return abi.WRITE_OUT.pack(written, 0)
 
     def lseek(self, number: int, message: Message) -> Reply:
@@ -353,7 +351,7 @@ class Handlers:
 
     def fallocate(self, number: int, message: Message) -> Reply:
         _, offset, length, mode, _ = abi.FALLOCATE_IN.unpack_from(message, HEADER_SIZE)
-        data.fallocate(self.tree, self._node(number), mode, offset, length)
+        data.fallocate(self.tree, self._node(number), mode, offset, length, _may_not_keep_setuid(message))
         return b""
 
     def copy_file_range(self, number: int, message: Message) -> Reply:
@@ -365,7 +363,8 @@ class Handlers:
     def _copy(self, number: int, message: Message) -> int:
         _, offset, target, _, target_offset, length, _ = abi.COPY_FILE_RANGE_IN.unpack_from(message, HEADER_SIZE)
         source_node, target_node = self._node(number), self._node(target)
-        return data.copy_range(self.tree, source_node, offset, target_node, target_offset, min(length, MAX_COPY))
+        kill = _may_not_keep_setuid(message)
+        return data.copy_range(self.tree, source_node, offset, target_node, target_offset, length, kill)
 
     def fsync(self, number: int, message: Message) -> Reply:
         _, flags, _ = abi.FSYNC_IN.unpack_from(message, HEADER_SIZE)
@@ -457,6 +456,12 @@ def _name(message: Message, start: int) -> bytes:
 def _caller(message: Message, umask: int) -> Caller:
     uid, gid = _CALLER.unpack_from(message, _CALLER_OFFSET)
     return Caller(uid, gid, umask)
+
+
+def _may_not_keep_setuid(message: Message) -> bool:
+    """For requests that have no flag of their own to say that the caller lacks CAP_FSETID."""
+    uid: int = _CALLER.unpack_from(message, _CALLER_OFFSET)[0]
+    return uid != 0
 
 
 def _sized(value: bytes, size: int) -> bytes:

@@ -282,7 +282,7 @@ class PyfuseOperations(pyfuse3.Operations):
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         def operation() -> int:
             # libfuse asks for HANDLE_KILLPRIV, which does not say who writes: the bits go, whoever it is.
-            return data.write(self._tree, self._node(fh), off, buf, privileged=False)
+            return data.write(self._tree, self._node(fh), off, buf, kill_privileges=True)
 
         return await self._do(Opcode.WRITE, operation, fh, off, len(buf))
 

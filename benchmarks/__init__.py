@@ -1,0 +1,1 @@
+"""Measures cowfs beside the file systems it competes with. `make bench` runs it; nothing here is installed."""

@@ -1,0 +1,187 @@
+"""How long one operation takes: cowfs, pyfuse3, kernel overlayfs and fuse-overlayfs, in turn, medians of rounds.
+
+    python -m benchmarks.latency [--rounds 5] [--candidates direct,fuse-overlayfs] [--gigabytes 1] [--json FILE]
+
+Needs root, and memory for three copies of the large file: base and layers lie on a tmpfs.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import report
+from benchmarks.candidates import CANDIDATES, mounted, scratch_tmpfs
+
+DIRECTORIES = 100
+FILES = 40
+"""In each directory of the base."""
+NEW_FILES = 2000
+CHUNK = 1 << 20
+
+
+def make_base(base: Path, large_bytes: int) -> None:
+    for directory in range(DIRECTORIES):
+        folder = base / f"d{directory:03}"
+        folder.mkdir(parents=True)
+        for file in range(FILES):
+            (folder / f"f{file:03}").write_bytes(b"content of a small file\n" * 50)
+    with open(base / "large", "wb") as large:
+        large.writelines(os.urandom(CHUNK) for _ in range(large_bytes // CHUNK))
+
+
+def timed(count: int, action: Callable[[], None]) -> float:
+    """Microseconds for each of `count` things that the action does."""
+    started = time.perf_counter_ns()
+    action()
+    return (time.perf_counter_ns() - started) / 1000 / count
+
+
+def each(function: Callable[[str], object], paths: list[str]) -> Callable[[], None]:
+    """An action that does one thing with each path."""
+
+    def run() -> None:
+        for path in paths:
+            function(path)
+
+    return run
+
+
+def read(path: str) -> None:
+    fd = os.open(path, os.O_RDONLY)
+    while os.read(fd, 65536):
+        pass
+    os.close(fd)
+
+
+def create(path: str) -> None:
+    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644)
+    os.write(fd, b"x" * 3000)
+    os.close(fd)
+
+
+def walk(root: str) -> None:
+    for folder, _, names in os.walk(root):
+        for name in names:
+            os.lstat(f"{folder}/{name}")
+
+
+def operations(root: str, large_bytes: int) -> dict[str, float]:
+    """Microseconds for each operation, MiB/s for the large file; each checked to have had its effect."""
+    directories = [f"{root}/d{number:03}" for number in range(DIRECTORIES)]
+    base_files = [f"{folder}/f{number:03}" for folder in directories for number in range(FILES)]
+    half = len(base_files) // 2
+    some, rest = base_files[:half], base_files[half:]
+    new = [f"{root}/new/n{number:04}" for number in range(NEW_FILES)]
+    folders = [f"{root}/new/m{number:04}" for number in range(NEW_FILES // 4)]
+
+    def rename(path: str) -> None:
+        os.rename(path, f"{path}.moved")
+
+    def change_mode(path: str) -> None:
+        os.chmod(path, 0o600)
+
+    def remove(path: str) -> None:
+        os.unlink(f"{path}.moved")
+
+    os.mkdir(f"{root}/new")
+    steps: list[tuple[str, Callable[[str], object], list[str]]] = [
+        ("create+write+close, us", create, new),
+        ("stat after write, us", os.stat, new),
+        ("stat again, us", os.stat, new),
+        ("open+read+close new, us", read, new),
+        ("open+read+close, us", read, rest),
+        ("open+read+close again, us", read, rest),
+        ("chmod, us", change_mode, new),
+        ("chmod of base, us", change_mode, some),
+        ("rename, us", rename, new),
+        ("readdir of 40 names, us", os.listdir, directories),
+        ("unlink, us", remove, new),
+        ("unlink of base, us", os.unlink, some),
+        ("mkdir, us", os.mkdir, folders),
+        ("rmdir, us", os.rmdir, folders),
+    ]
+    results = {
+        "walk, us/file": timed(len(base_files), lambda: walk(root)),
+        "walk again, us/file": timed(len(base_files), lambda: walk(root)),
+    }
+    for name, function, paths in steps:
+        results[name] = timed(len(paths), each(function, paths))
+    if os.listdir(f"{root}/new") or os.path.exists(some[0]) or os.stat(rest[0]).st_size == 0:
+        raise RuntimeError("the operations had not the effect that they shall have")
+    if large_bytes:
+        results |= large_file(root, large_bytes)
+    return results
+
+
+def cold_stat(root: str) -> dict[str, float]:
+    """The first stat of each file, by name, in a fresh mount; then once more."""
+    paths = [f"{root}/d{folder:03}/f{file:03}" for folder in range(DIRECTORIES) for file in range(FILES)]
+
+    def stat_all() -> None:
+        for path in paths:
+            os.stat(path)
+
+    return {"first stat, us": timed(len(paths), stat_all), "stat, us": timed(len(paths), stat_all)}
+
+
+def large_file(root: str, size: int) -> dict[str, float]:
+    chunks = size // CHUNK
+    block = os.urandom(CHUNK)
+
+    def write_it() -> None:
+        with open(f"{root}/written", "wb", buffering=0) as file:
+            file.writelines(block for _ in range(chunks))
+
+    def read_it() -> None:
+        with open(f"{root}/large", "rb", buffering=0) as file:
+            while file.read(CHUNK):
+                pass
+
+    figures = {
+        "sequential write, MiB/s": 1e6 / timed(chunks, write_it),
+        "sequential read, MiB/s": 1e6 / timed(chunks, read_it),
+    }
+    if os.stat(f"{root}/written").st_size != size:
+        raise RuntimeError("the large file was not written")
+    return figures
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--candidates", default="direct,pyfuse3,overlayfs,fuse-overlayfs")
+    parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the large file; 0 leaves it out")
+    parser.add_argument("--scratch", type=Path, default=Path("/tmp/cowfs-bench"))
+    parser.add_argument("--json", type=Path, help="where to keep every figure")
+    options = parser.parse_args()
+    large_bytes = int(options.gigabytes * (1 << 30))
+    rounds: report.Rounds = {}
+    names = options.candidates.split(",")
+    with scratch_tmpfs(options.scratch, "90%") as scratch:
+        make_base(scratch / "base", large_bytes)
+        for number in range(options.rounds):
+            for name in names:
+                for part in ("cold_stat", "operations"):
+                    with mounted(CANDIDATES[name], scratch / "base", scratch / f"{part}{number}{name}") as at:
+                        report.add(rounds, name, in_a_process(part, at.mountpoint, large_bytes))
+                        if part == "cold_stat":
+                            report.add(rounds, name, {"mount, ms": at.seconds_to_mount * 1000})
+            print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
+    print(report.table(rounds, "fuse-overlayfs" if "fuse-overlayfs" in names else names[-1]))
+    if options.json:
+        report.save(options.json, "latency", rounds)
+
+
+def in_a_process(part: str, root: Path, large_bytes: int) -> dict[str, float]:
+    """Runs a part in a fresh interpreter, so that no candidate inherits another's memory."""
+    command = [sys.executable, "-m", "benchmarks.latency_part", part, str(root), str(large_bytes)]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return {name: float(value) for name, _, value in (line.partition("\t") for line in output.splitlines())}
+
+
+if __name__ == "__main__":
+    main()

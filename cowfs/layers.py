@@ -1,0 +1,236 @@
+"""A layer on disk: the directory that keeps what a session wrote.
+
+LAYER/upper        the changes, in kernel overlayfs's format (union/whiteout.py)
+LAYER/work         where copy-up builds, open unlinked files and the hard-link index (union/layer.py)
+LAYER/layer.json   format version, name space of the marks, the bases and their identity, whether it was ended cleanly
+
+A temporary layer is such a directory under TMPDIR or /var/tmp, gone after unmount. One that a killed daemon left behind
+is removed when the same user next makes one. Who mounts a layer holds a lock on its upper directory: exclusive to
+write, shared to read, gone with the process, the same in every namespace.
+"""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import stat
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cowfs.union.layer import Layer, WritableLayer
+from cowfs.union.whiteout import Marks
+
+FORMAT = 1
+
+_METADATA = "layer.json"
+_TEMPORARY = "cowfs-layer-"
+_PROBE = "overlay.cowfs.probe"
+
+
+class LayerError(Exception):
+    """A base or layer that cannot be used; the text is a sentence for the user."""
+
+
+@dataclass(frozen=True)
+class Upper:
+    """Where a session writes: two directories, and the layer directory around them if there is one."""
+
+    upper: Path
+    work: Path
+    directory: Path | None = None
+    temporary: bool = False
+
+
+def find_base(path: Path) -> Path:
+    """The directory that a base's content lies in: ``upper`` for a layer, else the directory itself."""
+    if not path.is_dir():
+        problem = "is not a directory" if path.exists() else "does not exist"
+        raise LayerError(f"The base {path} {problem}.")
+    return path / "upper" if is_layer(path) else path
+
+
+def is_layer(path: Path) -> bool:
+    return (path / _METADATA).is_file() and (path / "upper").is_dir()
+
+
+def open_bases(paths: list[Path]) -> list[Layer]:
+    """Open the read-only layers, topmost first; each layer among them is locked against being written."""
+    layers: list[Layer] = []
+    try:
+        for index, path in enumerate(paths):
+            links = path / "work" / "links"
+            brings_index = is_layer(path) and links.is_dir()
+            place = find_base(path)
+            if is_layer(path):
+                _read_metadata(path)
+                lock(place, exclusive=False)
+            position = len(paths) - 1 - index
+            layers.append(Layer(os.fsencode(place), position, os.fsencode(links) if brings_index else None))
+    except OSError as error:
+        for layer in layers:
+            layer.close()
+        raise LayerError(f"Cannot open the base {os.fsdecode(error.filename or b'')}: {error.strerror}.") from error
+    return layers
+
+
+def make_kept(path: Path) -> Upper:
+    """The layer at ``path``, made if there is none yet."""
+    if path.exists() and not path.is_dir():
+        raise LayerError(f"The layer {path} is not a directory.")
+    if path.is_dir() and any(path.iterdir()) and not is_layer(path):
+        raise LayerError(f"{path} is neither empty nor a cowfs layer (it has no {_METADATA}): give another directory.")
+    try:
+        (path / "upper").mkdir(parents=True, exist_ok=True)
+        (path / "work").mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise LayerError(f"Cannot make the layer {path}: {error.strerror}.") from error
+    return Upper(path / "upper", path / "work", path)
+
+
+def make_temporary() -> Upper:
+    """A layer that ``discard`` removes, in a directory nobody else can enter."""
+    parent = Path(os.environ.get("TMPDIR") or "/var/tmp")
+    _remove_abandoned(parent)
+    try:
+        path = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+    except OSError as error:
+        raise LayerError(f"Cannot make a temporary layer in {parent}: {error.strerror}. Set TMPDIR?") from error
+    made = make_kept(path)
+    return Upper(made.upper, made.work, path, temporary=True)
+
+
+def lock(upper: Path, *, exclusive: bool) -> int:
+    """Lock a layer for the life of the returned descriptor, flock(2). LayerError if somebody else has it."""
+    fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        use = "mounted already, or in use as a base" if exclusive else "mounted for writing"
+        raise LayerError(f"The layer {upper} is {use}. Unmount it first.") from None
+    return fd
+
+
+def open_upper(place: Upper, *, user_marks: bool) -> tuple[WritableLayer, Marks]:
+    """Open a locked layer for writing and find out which marks it can hold; what a crash left in work/ is removed."""
+    namespace = _namespace(place, user_marks=user_marks)
+    try:
+        writable = WritableLayer(os.fsencode(place.upper), os.fsencode(place.work))
+    except OSError as error:
+        reason = "they lie on different file systems" if error.errno == errno.EXDEV else error.strerror
+        raise LayerError(f"Cannot use {place.upper} with the work directory {place.work}: {reason}.") from error
+    return writable, Marks(namespace.encode())
+
+
+def check_and_record(place: Upper, marks: Marks, bases: list[Path], state: str) -> None:
+    """Note in a layer what it is mounted over; LayerError if it was made over something else."""
+    if place.directory is None:
+        return
+    identities = [_identity(base) for base in bases]
+    if (place.directory / _METADATA).exists():
+        recorded = _read_metadata(place.directory)["bases"]
+        if [base["identity"] for base in recorded] != [base["identity"] for base in identities]:
+            former = ":".join(str(base["path"]) for base in recorded)
+            raise LayerError(
+                f"The layer {place.directory} was made over {former}, not over {':'.join(map(str, bases))}: "
+                "its changes would meet other files. Give the base it was made over, or another layer."
+            )
+    content = {"format": FORMAT, "marks": _name(marks), "bases": identities, "state": state}
+    temporary = place.directory / (_METADATA + ".new")
+    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary.replace(place.directory / _METADATA)
+
+
+def discard(place: Upper) -> None:
+    """Remove a temporary layer, whatever modes the session gave to what it holds."""
+    if place.temporary and place.directory is not None:
+        remove_tree(place.directory)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory tree without following links, even where its modes shut its owner out."""
+
+    def open_up(_: object, name: str, __: object) -> None:
+        parent = os.path.dirname(name)
+        for directory in (parent, name):
+            if stat.S_ISDIR(os.lstat(directory).st_mode):
+                os.chmod(directory, 0o700)
+        with suppress(IsADirectoryError):
+            os.unlink(name)
+            return
+        shutil.rmtree(name)
+
+    shutil.rmtree(path, onerror=open_up)
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove temporary layers of this user whose daemon was killed."""
+    with suppress(OSError):
+        for path in parent.glob(_TEMPORARY + "*"):
+            with suppress(OSError, LayerError):
+                if path.lstat().st_uid == os.geteuid() and is_layer(path):
+                    fd = lock(path / "upper", exclusive=True)
+                    try:
+                        remove_tree(path)
+                    finally:
+                        os.close(fd)
+
+
+def _namespace(place: Upper, *, user_marks: bool) -> str:
+    """The name space of extended attributes for the marks: "trusted" where the daemon may write it, else "user"."""
+    recorded = None
+    if place.directory is not None and (place.directory / _METADATA).exists():
+        recorded = _read_metadata(place.directory)["marks"]
+    may_trust = not user_marks and _can_mark(place.work, "trusted")
+    if recorded == "trusted" and not may_trust:
+        raise LayerError(f"The layer {place.directory} was made by root with trusted marks: mount it as root.")
+    if recorded == "user" and may_trust and place.upper.lstat().st_uid != os.geteuid():
+        raise LayerError(
+            f"The layer {place.directory} belongs to user {place.upper.lstat().st_uid}, who could have forged what it "
+            "says about the base. Mount it as that user."
+        )
+    if recorded != "user" and may_trust:
+        return "trusted"
+    if not _can_mark(place.work, "user"):
+        raise LayerError(
+            f"The file system of {place.work} keeps no extended attributes, which a layer needs. "
+            "Put the layer on ext4, xfs, btrfs or a tmpfs of Linux 6.6 or later."
+        )
+    return "user"
+
+
+def _can_mark(work: Path, namespace: str) -> bool:
+    try:
+        os.setxattr(work, f"{namespace}.{_PROBE}", b"")
+        os.removexattr(work, f"{namespace}.{_PROBE}")
+    except OSError:
+        return False
+    return True
+
+
+def _identity(base: Path) -> dict[str, Any]:
+    """What tells a base from another: file system and inode of its directory. A renamed base stays itself."""
+    place = find_base(base)
+    return {"path": str(base), "identity": f"{os.statvfs(place).f_fsid:x}-{place.stat().st_ino}"}
+
+
+def _name(marks: Marks) -> str:
+    return marks.prefix.split(b".")[0].decode()
+
+
+def _read_metadata(directory: Path) -> dict[str, Any]:
+    path = directory / _METADATA
+    try:
+        content = json.loads(path.read_bytes())
+        known = content["format"]
+        bases = [{"path": str(base["path"]), "identity": str(base["identity"])} for base in content["bases"]]
+        marks = {"trusted": "trusted", "user": "user"}[content["marks"]]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LayerError(f"{path} is damaged ({error!r}): this is no layer that can be mounted.") from error
+    if known != FORMAT:
+        raise LayerError(f"{path} has layer format {known!r}; this cowfs knows format {FORMAT}. Use a newer cowfs.")
+    return {"bases": bases, "marks": marks}

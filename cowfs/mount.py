@@ -1,0 +1,153 @@
+"""From options to a served mount: bases and layer -> Tree -> engine."""
+
+import errno
+import os
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import trio
+
+from cowfs import layers
+from cowfs.fuse import session
+from cowfs.fuse.device import Device, MountError, MountOptions
+from cowfs.fuse.device import mount as mount_device
+from cowfs.fuse.engine import EngineSettings
+from cowfs.layers import LayerError
+from cowfs.union.tree import Tree
+
+ENGINES = ("direct", "pyfuse3")
+
+# Copying up this much takes well under a millisecond from memory; more goes to a thread.
+_INLINE_COPY = 256 * 1024
+
+
+@dataclass
+class MountRequest:
+    """What the user asks for."""
+
+    bases: list[Path]
+    mountpoint: Path
+    layer: Path | None = None
+    """A layer directory to keep; with neither this nor ``upper`` the layer is temporary."""
+    upper: Path | None = None
+    work: Path | None = None
+    user_marks: bool = False
+    durable: bool = False
+    engine: str = "direct"
+    options: MountOptions = field(default_factory=MountOptions)
+    debug: Callable[[str], None] | None = None
+
+
+class Mount:
+    """A mounted session that waits to be served. Everything it holds is given back by ``close``."""
+
+    def __init__(self, request: MountRequest) -> None:
+        """LayerError or MountError, each a sentence for the user."""
+        self._request = request
+        _refuse_overlap(request)
+        bases = [base.resolve() for base in request.bases]
+        opened = layers.open_bases(bases)
+        self.place = _make_place(request)
+        self._lock = layers.lock(self.place.upper, exclusive=True)
+        try:
+            upper, marks = layers.open_upper(self.place, user_marks=request.user_marks)
+            layers.check_and_record(self.place, marks, bases, "mounted")
+            self._finish = lambda: layers.check_and_record(self.place, marks, bases, "clean")
+            self.tree = Tree(opened, upper, marks, durable=request.durable)
+            self.tree.copy_up_inline_limit = _INLINE_COPY
+            os.umask(0)  # the union applies the caller's
+            self.device: Device = mount_device(request.mountpoint, request.options)
+        except BaseException:
+            layers.discard(self.place)
+            raise
+
+    async def serve(self) -> None:
+        """Answer until the mount is gone; SIGINT, SIGTERM and SIGHUP unmount it."""
+        settings = EngineSettings(debug=self._request.debug, durable=self._request.durable)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._unmount_on_signal, nursery.cancel_scope)
+            if self._request.engine == "pyfuse3":
+                from cowfs.fuse import pyfuse  # its C library is needed by nobody else
+
+                await pyfuse.serve(self.device, self.tree, settings)
+            else:
+                await session.serve(self.device, self.tree, settings)
+            nursery.cancel_scope.cancel()
+
+    def close(self) -> None:
+        """After the mount has gone: the layer is clean, or removed if it was temporary."""
+        self.device.close()
+        self.tree.close()
+        if self.place.temporary:
+            layers.discard(self.place)
+        else:
+            self._finish()
+        os.close(self._lock)
+
+    async def _unmount_on_signal(self, scope: trio.CancelScope) -> None:
+        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
+            async for _ in received:
+                # In a thread, and lazily: others may be in the mount, and unmounting may ask the engine.
+                await trio.to_thread.run_sync(_unmount_quietly, self.device)
+                scope.cancel()
+
+
+def _unmount_quietly(device: Device) -> None:
+    with suppress(MountError):  # gone already
+        device.unmount(lazy=True)
+
+
+def _make_place(request: MountRequest) -> layers.Upper:
+    if request.layer is not None:
+        return layers.make_kept(request.layer.absolute())
+    if request.upper is None:
+        return layers.make_temporary()
+    upper = request.upper.absolute()
+    work = request.work.absolute() if request.work is not None else upper.with_name(f".{upper.name}.work")
+    for path in (upper, work):
+        if path.exists() and not path.is_dir():
+            raise LayerError(f"{path} is not a directory.")
+        try:
+            path.mkdir(exist_ok=True)
+        except OSError as error:
+            raise LayerError(f"Cannot make {path}: {error.strerror}.") from error
+    return layers.Upper(upper, work)
+
+
+def _refuse_overlap(request: MountRequest) -> None:
+    """A layer inside its base would change the base; a base inside the layer would change beneath the mount."""
+    mine = [path for path in (request.layer, request.upper, request.work) if path is not None]
+    for base in request.bases:
+        layers.find_base(base)
+        for path in mine:
+            if _is_inside(path, base):
+                raise LayerError(f"The layer {path} lies inside the base {base}: put it elsewhere.")
+            if _is_inside(base, path):
+                raise LayerError(f"The base {base} lies inside the layer {path}: put the layer elsewhere.")
+    for path in mine:
+        if _is_inside(request.mountpoint, path):
+            raise LayerError(f"The mount point {request.mountpoint} lies inside the layer {path}.")
+        if _is_inside(path, request.mountpoint):
+            raise LayerError(f"The layer {path} lies inside the mount point {request.mountpoint}.")
+
+
+def _is_inside(path: Path, directory: Path) -> bool:
+    """Whether a path is a directory or something in it, by identity: bind mounts and links deceive names."""
+    try:
+        wanted = directory.stat()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTDIR):
+            return False
+        raise MountError(error.errno, f"Cannot look at {directory}: {error.strerror}.") from error
+    resolved = path.resolve()
+    for candidate in (resolved, *resolved.parents):
+        try:
+            found = candidate.stat()
+        except OSError:
+            continue
+        if (found.st_dev, found.st_ino) == (wanted.st_dev, wanted.st_ino):
+            return True
+    return False

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import trio
 
@@ -101,7 +101,7 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
     """The mount that the command line asks for. UsageError for an option nobody knows."""
     request = MountRequest([], parsed.mountpoint, parsed.layer, durable=parsed.sync, engine=parsed.engine)
     bases: str = parsed.base
-    options = MountOptions()
+    flags: dict[str, Any] = {}
     for name, value in _options(parsed.options):
         if name == "lowerdir":
             bases = value
@@ -112,7 +112,7 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
         elif name in _SWITCHES:
             setattr(request, _SWITCHES[name], True)
         elif name in _FLAGS:
-            options = replace(options, **{_FLAGS[name]: True})
+            flags[_FLAGS[name]] = True
         elif name not in _WITHOUT_EFFECT and not name.startswith("x-"):
             raise UsageError(f"-o {name}{'=' + value if value else ''} is no option that cowfs knows.")
     if request.layer is not None and request.upper is not None:
@@ -122,7 +122,7 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
     if "" in (paths := _split(bases, ":")):
         raise UsageError(f"{bases!r} names no base.")
     request.bases = [Path(path) for path in paths]
-    request.options = replace(options, source=bases)
+    request.options = MountOptions(source=bases, **flags)
     return request
 
 

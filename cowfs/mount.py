@@ -55,7 +55,7 @@ class Mount:
         try:
             upper, marks = layers.open_upper(self.place, user_marks=request.user_marks)
             layers.check_and_record(self.place, marks, bases, "mounted")
-            self._finish = lambda: layers.check_and_record(self.place, marks, bases, "clean")
+            self._bases, self._marks = bases, marks
             self.tree = Tree(opened, upper, marks, durable=request.durable)
             self.tree.copy_up_inline_limit = _INLINE_COPY
             os.umask(0)  # the union applies the caller's
@@ -84,7 +84,7 @@ class Mount:
         if self.place.temporary:
             layers.discard(self.place)
         else:
-            self._finish()
+            layers.check_and_record(self.place, self._marks, self._bases, "clean")
         os.close(self._lock)
 
     async def _unmount_on_signal(self, scope: trio.CancelScope) -> None:

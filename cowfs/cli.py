@@ -49,21 +49,20 @@ class UsageError(Exception):
     """The command line makes no sense; the text is a sentence."""
 
 
-def main() -> NoReturn:
-    arguments = sys.argv[1:]
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; the exit code. 1: it could not be done, 2: the command line makes no sense."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    verb = _VERBS.get(arguments[0]) if arguments else None
     try:
-        verb = _VERBS.get(arguments[0]) if arguments else None
-        if verb is not None:
-            sys.exit(verb(arguments[1:]))
-        sys.exit(_mount(arguments))
+        return verb(arguments[1:]) if verb is not None else _mount(arguments)
     except UsageError as error:
         print(f"cowfs: {error}\nTry: cowfs --help", file=sys.stderr)
-        sys.exit(2)
+        return 2
     except (LayerError, MountError, NoStatisticsError) as error:
         print(f"cowfs: {error}", file=sys.stderr)
-        sys.exit(1)
+        return 1
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -247,4 +246,4 @@ _VERBS: dict[str, Callable[[list[str]], int]] = {"stats": _stats, "umount": _umo
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -16,6 +16,7 @@ from builder.checksum import checksum
 from builder.log import Problem
 
 PACKAGE = "hello"
+BASES = Path(".cache").absolute()
 COWBUILD = (sys.executable, "-P", "-m", "builder.cli")
 
 
@@ -39,11 +40,12 @@ class Clock:
 
 
 def demonstrate(place: Path) -> int:
-    """Everything is kept in `place`: the base for the next run, the artifacts to be looked at."""
+    """The artifacts are left in `place` to be looked at; the base is kept for the next run, and for the tests."""
     clock = Clock()
-    place.mkdir(exist_ok=True)
+    for directory in (place, BASES):
+        directory.mkdir(exist_ok=True)
     suite = apt.machine_suite()
-    clean = place / f"base-{suite}"
+    clean = BASES / f"base-{suite}"
     if clean.exists():
         print(f"== Using the base made earlier: {clean}")
     else:

@@ -1,0 +1,143 @@
+"""Source packages made for one test, and what a run of cowbuild leaves behind."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from builder.checksum import checksum
+
+COWBUILD = (sys.executable, "-P", "-m", "builder.cli")
+
+CONTROL = """\
+Source: {name}
+Section: misc
+Priority: optional
+Maintainer: Nobody <nobody@localhost>
+Standards-Version: 4.6.2
+Rules-Requires-Root: {root}
+Build-Depends: {depends}
+
+Package: {name}
+Architecture: {architecture}
+Description: made by a test
+"""
+
+# No debhelper: nothing is to be installed for it, and so a build takes a second.
+RULES = """\
+#!/usr/bin/make -f
+export SHELL = /bin/bash
+build build-arch build-indep:
+	bash debian/script
+clean:
+binary-indep:
+binary binary-arch: build
+	rm -rf debian/tmp
+	install -D -m 644 debian/control debian/tmp/usr/share/{name}/control
+	mkdir -p debian/tmp/DEBIAN
+	dpkg-gencontrol
+	dpkg-deb --root-owner-group --build debian/tmp ..
+"""
+
+
+@dataclass(frozen=True)
+class Base:
+    """A base and its checksum while nothing had been built on it."""
+
+    path: Path
+    checksum: str
+
+    def assert_unchanged(self) -> None:
+        assert checksum(self.path) == self.checksum
+
+
+def make_source(
+    place: Path,
+    script: str = "true",
+    *,
+    name: str = "tiny",
+    depends: str = "dpkg-dev",
+    architecture: str = "any",
+    root: str = "no",
+) -> Path:
+    """A native source package whose build runs `script` with bash; return its .dsc."""
+    tree = place / f"{name}-1"
+    debian = tree / "debian"
+    (debian / "source").mkdir(parents=True)
+    (debian / "source/format").write_text("3.0 (native)\n")
+    (debian / "control").write_text(CONTROL.format(name=name, depends=depends, architecture=architecture, root=root))
+    (debian / "changelog").write_text(
+        f"{name} (1) unstable; urgency=low\n\n  * Made.\n\n"
+        " -- Nobody <nobody@localhost>  Mon, 01 Jan 2024 00:00:00 +0000\n"
+    )
+    (debian / "script").write_text(script + "\n")
+    (debian / "rules").write_text(RULES.format(name=name))
+    (debian / "rules").chmod(0o755)
+    subprocess.run(["dpkg-source", "-b", tree.name], cwd=place, check=True, capture_output=True)
+    return place / f"{name}_1.dsc"
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """Directories of one test: where sessions are made, and where artifacts go."""
+
+    place: Path
+    base: Base
+
+    @property
+    def sessions(self) -> Path:
+        return self.place / "sessions"
+
+    @property
+    def output(self) -> Path:
+        return self.place / "output"
+
+    def start(self, dsc: Path, *options: str) -> subprocess.Popen[str]:
+        """Start `cowbuild build`; its output and errors come through one pipe."""
+        return subprocess.Popen(
+            [*COWBUILD, "build", dsc, "--base", self.base.path, "--output", self.output, "--no-apt-update", *options],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env={**os.environ, "TMPDIR": str(self.sessions)},
+            start_new_session=True,
+        )
+
+    def build(self, dsc: Path, *options: str) -> tuple[int, str]:
+        """Run `cowbuild build` to its end; exit code and what it printed. Nothing may be left behind."""
+        with self.start(dsc, *options) as process:
+            printed, _nothing = process.communicate()
+        self.assert_nothing_left()
+        return process.returncode, printed
+
+    def assert_nothing_left(self, within: float = 10.0) -> None:
+        """No process and no mount names the sessions' directory and nothing is in it, at the latest after `within`."""
+        give_up = time.monotonic() + within
+        while (left := self._left()) and time.monotonic() < give_up:
+            time.sleep(0.05)
+        assert not left
+
+    def _left(self) -> list[str]:
+        found = [str(path) for path in self.sessions.iterdir()]
+        needle = os.fsencode(self.sessions)
+        for process in Path("/proc").glob("[0-9]*"):
+            for kind in ("cmdline", "mountinfo"):
+                try:
+                    text = (process / kind).read_bytes()
+                except OSError:
+                    continue
+                if needle in text:
+                    found.append(f"process {process.name}: {text[:200]!r} in {kind}")
+        return found
+
+
+def log_of(output: Path) -> str:
+    """The text of the one log file in `output`."""
+    [log] = [path for path in output.glob("*.build") if not path.is_symlink()]
+    return log.read_text(errors="replace")

@@ -1,0 +1,137 @@
+"""The sandbox, tried from the inside by a build that looks for the machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.builder.packages import Workplace, log_of, make_source
+
+
+def found_inside(work: Workplace, script: str) -> dict[str, str]:
+    """Run `script` as a build; the lines `NAME=TEXT` that it printed after a `found` each."""
+    code, _printed = work.build(make_source(work.place, f'set +e\nfound() {{ echo "FOUND $1=$2"; }}\n{script}\ntrue'))
+    assert code == 0, log_of(work.output)[-2000:]
+    lines = [line.removeprefix("FOUND ") for line in log_of(work.output).splitlines() if line.startswith("FOUND ")]
+    return dict(line.split("=", 1) for line in lines)
+
+
+def test_the_build_is_an_ordinary_user_without_privileges(work: Workplace) -> None:
+    found = found_inside(
+        work,
+        """
+        found uid "$(id -u)"
+        found capabilities "$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)"
+        found no_new_privileges "$(sed -n 's/^NoNewPrivs:[[:space:]]*//p' /proc/self/status)"
+        found mount "$(mount -t tmpfs tmpfs /mnt 2>/dev/null && echo done)"
+        found node "$(mknod /tmp/node b 8 0 2>/dev/null && echo done)"
+        found write "$(touch /usr/written 2>/dev/null && echo done)"
+        """,
+    )
+    assert int(found.pop("uid")) >= 1000
+    assert found == {
+        "capabilities": "0" * 16,
+        "no_new_privileges": "1",
+        "mount": "",
+        "node": "",
+        "write": "",
+    }
+
+
+def test_no_process_of_the_machine_is_in_sight(work: Workplace) -> None:
+    with subprocess.Popen(["sleep", "86399"]) as outside:
+        found = found_inside(
+            work,
+            f"""
+            found processes "$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -c 'sleep [8]6399')"
+            found signal "$(kill -0 {outside.pid} 2>/dev/null && echo done)"
+            found first "$(readlink /proc/1/root; ls /proc/1/root/ 2>/dev/null)"
+            found hostname_changed "$(hostname other 2>/dev/null && echo done)"
+            """,
+        )
+        outside.kill()
+    assert found == {"processes": "0", "signal": "", "first": "", "hostname_changed": ""}
+
+
+def test_no_file_of_the_machine_is_in_sight(work: Workplace) -> None:
+    secret = work.place / "secret"
+    secret.write_text("secret")
+    work.place.chmod(0o777)
+    found = found_inside(
+        work,
+        f"""
+        found secret "$(cat {secret} 2>/dev/null)"
+        found base "$(ls {work.base.path} 2>/dev/null)"
+        found up "$(cd /; cd ../../../..; ls {work.place} 2>/dev/null)"
+        found devices "$(echo $(ls /dev))"
+        found mounts "$(grep -c {work.place} /proc/self/mounts)"
+        found sysfs "$(echo x 2>/dev/null > /sys/kernel/uevent_seqnum && echo done)"
+        """,
+    )
+    assert found == {
+        "secret": "",
+        "base": "",
+        "up": "",
+        "devices": "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero",
+        "mounts": "0",
+        "sysfs": "",
+    }
+
+
+def test_the_build_has_no_network_but_its_own_loopback(work: Workplace) -> None:
+    name = f"\0cowbuild-test-{os.getpid()}"
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
+        abstract.bind(name)
+        abstract.listen()
+        port = server.getsockname()[1]
+        found = found_inside(
+            work,
+            f"""
+            found interfaces "$(tail -n +3 /proc/net/dev | cut -d: -f1 | xargs)"
+            found machine "$(exec 3<>/dev/tcp/127.0.0.1/{port} && echo done)"
+            found own "$(perl -MIO::Socket::INET -e '
+                my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1") or exit 1;
+                IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $s->sockport) and print "done"')"
+            found abstract "$(perl -MIO::Socket::UNIX -e '
+                IO::Socket::UNIX->new(Peer => "\\0{name[1:]}") and print "done"')"
+            found resolver "$(cat /etc/resolv.conf)"
+            """,
+        )
+    assert found == {"interfaces": "lo", "machine": "", "own": "done", "abstract": "", "resolver": ""}
+
+
+def test_what_a_build_needs_is_there(work: Workplace) -> None:
+    found = found_inside(
+        work,
+        """
+        found shm "$(echo yes > /dev/shm/file && cat /dev/shm/file)"
+        found terminal "$(script -qec 'tty' /dev/null 2>/dev/null | tr -d '\\r')"
+        found null "$(echo x > /dev/null && echo yes)"
+        found policy "$(/usr/sbin/policy-rc.d; echo $?)"
+        found localhost "$(getent hosts localhost | head -n 1 | awk '{print $2}')"
+        found user "$(id -un)"
+        found self "$(getent hosts $(hostname) > /dev/null && echo yes)"
+        """,
+    )
+    if not found["terminal"]:
+        # bsdutils, which has it, is in every base of today's releases.
+        pytest.fail("no pseudo-terminal could be opened")
+    assert found.pop("terminal").startswith("/dev/pts/")
+    assert found == {
+        "shm": "yes",
+        "null": "yes",
+        "policy": "101",
+        "localhost": "localhost",
+        "user": "cowbuild",
+        "self": "yes",
+    }
+
+
+def test_the_output_directory_is_all_that_is_written_to(work: Workplace) -> None:
+    before = sorted(Path("/var/tmp").iterdir())
+    found_inside(work, "touch /tmp/inside /var/tmp/inside")
+    assert sorted(Path("/var/tmp").iterdir()) == before

@@ -40,7 +40,7 @@ class Mount:
     options: Sequence[str] = ("-o", "allow_other")
     allowed_log: str = r"\A(?!)"  # what the log may say although it looks suspicious (a regular expression)
     daemon: int = 0  # process id, 0 when not running
-    descriptor_limit: int = 0  # RLIMIT_NOFILE of the daemon, 0 for that of the tests
+    sabotage: Callable[[], object] | None = None  # done in the daemon before it starts
     _parent_device: int = field(default=0, repr=False)
 
     @property
@@ -53,7 +53,7 @@ class Mount:
 
     def start(self) -> None:
         self._parent_device = os.stat(self.point.parent).st_dev
-        self.daemon = start_daemon(self.arguments(), self.log, self.descriptor_limit)
+        self.daemon = start_daemon(self.arguments(), self.log, self.sabotage)
         deadline = time.monotonic() + START_TIMEOUT
         while not self.is_mounted():
             ended, status = os.waitpid(self.daemon, os.WNOHANG)
@@ -126,7 +126,7 @@ class Mount:
             return
 
 
-def start_daemon(arguments: Sequence[str], log: Path, descriptor_limit: int = 0) -> int:
+def start_daemon(arguments: Sequence[str], log: Path, sabotage: Callable[[], object] | None = None) -> int:
     """Fork a process that runs the `cowfs` command; its id.
 
     A fork instead of a fresh interpreter, since hundreds of tests each want a mount: it saves the imports. The command
@@ -139,11 +139,11 @@ def start_daemon(arguments: Sequence[str], log: Path, descriptor_limit: int = 0)
     child = os.fork()
     if child:
         return child
-    return _run_command(cowfs.cli.main, arguments, log, descriptor_limit)
+    return _run_command(cowfs.cli.main, arguments, log, sabotage)
 
 
 def _run_command(
-    main: Callable[[list[str]], int | None], arguments: Sequence[str], log: Path, descriptor_limit: int
+    main: Callable[[], object], arguments: Sequence[str], log: Path, sabotage: Callable[[], object] | None
 ) -> NoReturn:
     code = 70
     try:
@@ -154,10 +154,6 @@ def _run_command(
         signal.alarm(DAEMON_LIFETIME)
         warnings.simplefilter("default")
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        if descriptor_limit:
-            import resource
-
-            resource.setrlimit(resource.RLIMIT_NOFILE, (descriptor_limit, descriptor_limit))
         os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
         os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 1)
         os.dup2(1, 2)
@@ -165,7 +161,11 @@ def _run_command(
         sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         os.chdir("/")
-        code = main(list(arguments)) or 0
+        if sabotage:
+            sabotage()
+        sys.argv = ["cowfs", *arguments]
+        main()
+        code = 0
     except SystemExit as exit_request:
         if isinstance(exit_request.code, str):
             print(exit_request.code, file=sys.stderr)

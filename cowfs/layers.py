@@ -17,7 +17,7 @@ import shutil
 import stat
 import tempfile
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Upper:
     work: Path
     directory: Path | None = None
     temporary: bool = False
+    fresh: bool = False
+    """Just made: its root has yet to look like the base's."""
 
 
 def find_base(path: Path) -> Path:
@@ -83,12 +85,16 @@ def make_kept(path: Path) -> Upper:
         raise LayerError(f"The layer {path} is not a directory.")
     if path.is_dir() and any(path.iterdir()) and not is_layer(path):
         raise LayerError(f"{path} is neither empty nor a cowfs layer (it has no {_METADATA}): give another directory.")
+    fresh = not is_layer(path)
     try:
-        (path / "upper").mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Nobody else may run a setuid program that a session made.
+        path.mkdir(exist_ok=True, mode=0o700)
+        (path / "upper").mkdir(exist_ok=True)
         (path / "work").mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise LayerError(f"Cannot make the layer {path}: {error.strerror}.") from error
-    return Upper(path / "upper", path / "work", path)
+    return Upper(path / "upper", path / "work", path, fresh=fresh)
 
 
 def make_temporary() -> Upper:
@@ -100,7 +106,7 @@ def make_temporary() -> Upper:
     except OSError as error:
         raise LayerError(f"Cannot make a temporary layer in {parent}: {error.strerror}. Set TMPDIR?") from error
     made = make_kept(path)
-    return Upper(made.upper, made.work, path, temporary=True)
+    return replace(made, temporary=True)
 
 
 def lock(upper: Path, *, exclusive: bool) -> int:

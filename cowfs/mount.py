@@ -16,6 +16,7 @@ from cowfs.fuse.device import Device, MountError, MountOptions
 from cowfs.fuse.device import mount as mount_device
 from cowfs.fuse.engine import EngineSettings
 from cowfs.layers import LayerError
+from cowfs.union.copyup import copy_root
 from cowfs.union.tree import Tree
 
 ENGINES = ("direct", "pyfuse3")
@@ -58,6 +59,8 @@ class Mount:
             self._bases, self._marks = bases, marks
             self.tree = Tree(opened, upper, marks, durable=request.durable)
             self.tree.copy_up_inline_limit = _INLINE_COPY
+            if self.place.fresh:
+                copy_root(self.tree)
             os.umask(0)  # the union applies the caller's
             self.device: Device = mount_device(request.mountpoint, request.options)
         except BaseException:

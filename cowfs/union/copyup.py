@@ -13,6 +13,8 @@ from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import SELF, Tree
 from cowfs.union.whiteout import attribute_path
 
+Place = tuple[int, bytes]
+
 _CHUNK = 1 << 20
 _NO_COPY_RANGE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF, errno.ETXTBSY)
 _NO_XATTRS = (errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENODATA)
@@ -127,6 +129,13 @@ def _copy_up_file(tree: Tree, node: Node, size: int | None) -> None:
     job.commit()
 
 
+def copy_root(tree: Tree) -> None:
+    """Give the root of a fresh upper layer what the base's root shows."""
+    lower = tree.root.lowers[0]
+    status = os.stat(lower.name, dir_fd=lower.fd, follow_symlinks=False)
+    _copy_metadata(tree, (lower.fd, lower.name), (tree.upper.root_fd, SELF), status)
+
+
 def _copy_up_special(tree: Tree, node: Node) -> None:
     """A symbolic link, device, FIFO or socket."""
     dir_fd, name = tree.locate(node)
@@ -162,7 +171,7 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
     staged = tree.upper.staging_name()
     os.mkdir(staged, 0o700, dir_fd=staging_fd)
     try:
-        _copy_metadata(tree, dir_fd, name, staged, status)
+        _copy_metadata(tree, (dir_fd, name), (staging_fd, staged), status)
         _move_into(tree, staged, directory.parent, directory.name)
     except OSError:
         os.rmdir(staged, dir_fd=staging_fd)
@@ -172,9 +181,8 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
 
 def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result) -> None:
     """Give a staged copy its metadata and move it to where the node belongs."""
-    lower_fd, lower_name = tree.locate(node)
     identity = tree.lower_identity(node, status)
-    _copy_metadata(tree, lower_fd, lower_name, staged, status)
+    _copy_metadata(tree, tree.locate(node), (tree.upper.staging_fd, staged), status)
     if identity is not None:
         tree.marks.set_origin(tree.upper.staging_fd, staged, identity)
     parent, name = node.parent, node.name
@@ -182,9 +190,9 @@ def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result) -> Non
         orphan = b"%d" % node.number
         os.rename(staged, orphan, src_dir_fd=tree.upper.staging_fd, dst_dir_fd=tree.upper.orphans_fd)
         node.shelter = (tree.upper.orphans_fd, orphan)
-    elif identity is not None and (names := tree.names_below(node, status)) > 1:
+    elif identity is not None and tree.has_several_names(node, status, identity):
         copy_up(tree, parent)
-        tree.links.set_names_below(identity, names)
+        tree.links.set_names_below(identity, tree.names_below(node, status))
         node.shelter = tree.links.add(identity, staged)
         if not _exists(tree.upper_fd(parent), name):
             _link_name(tree, node.shelter, identity, parent, name)
@@ -214,14 +222,14 @@ def _move_into(tree: Tree, staged: bytes, parent: Directory, name: bytes) -> Non
     linux.set_times(parent_fd, SELF, before.st_atime_ns, before.st_mtime_ns)
 
 
-def _copy_metadata(tree: Tree, lower_fd: int, lower_name: bytes, staged: bytes, status: os.stat_result) -> None:
-    staging_fd = tree.upper.staging_fd
+def _copy_metadata(tree: Tree, source: Place, target: Place, status: os.stat_result) -> None:
+    dir_fd, name = target
     # In this order: chown clears setuid and capabilities, an ACL changes the mode.
-    os.chown(staged, status.st_uid, status.st_gid, dir_fd=staging_fd, follow_symlinks=False)
-    _copy_xattrs(tree, attribute_path(lower_fd, lower_name), attribute_path(staging_fd, staged))
+    os.chown(name, status.st_uid, status.st_gid, dir_fd=dir_fd, follow_symlinks=False)
+    _copy_xattrs(tree, attribute_path(*source), attribute_path(*target))
     if not stat.S_ISLNK(status.st_mode):
-        linux.chmod(staging_fd, staged, stat.S_IMODE(status.st_mode))
-    linux.set_times(staging_fd, staged, status.st_atime_ns, status.st_mtime_ns)
+        linux.chmod(dir_fd, name, stat.S_IMODE(status.st_mode))
+    linux.set_times(dir_fd, name, status.st_atime_ns, status.st_mtime_ns)
 
 
 def _copy_xattrs(tree: Tree, source: bytes, target: bytes) -> None:

@@ -142,6 +142,12 @@ class Tree:
             return parse_identity(node.lower_name)
         return self.marks.origin(self.lower_fd(directory), node.lower_name) or self.numbers.identity(status)
 
+    def has_several_names(self, node: Node, status: os.stat_result, identity: tuple[int, int]) -> bool:
+        """Whether a file in a read-only layer is, or was before this session, a hard link of another."""
+        directory = node.lower_directory
+        in_index = directory is not None and directory.fd == directory.layer.links_fd
+        return status.st_nlink > 1 or in_index or self.links.names_below(identity) is not None
+
     def names_below(self, node: Node, status: os.stat_result) -> int:
         """How many names of a file that is not a directory show from below the upper layer."""
         identity = self.lower_identity(node, status)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,6 +70,12 @@ def create(options: BaseOptions, directory: Path) -> None:
         raise Problem(f"mmdebstrap failed with exit code {done.returncode}", "Its own messages are above.")
     check_free(options.target)
     made.rename(options.target)
+
+
+def check_ours(base: Path) -> None:
+    """Problem when the base's root is not root in our eyes: its files could then be neither read nor copied right."""
+    if (base / "usr").stat().st_uid != os.geteuid():
+        raise Problem(f"The base {base} was made by another user", "Make one of your own with cowbuild create.")
 
 
 def architecture(base: Path) -> str:

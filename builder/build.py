@@ -13,7 +13,7 @@ from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
-from builder import apt, artifacts, base, beneath, depends, source
+from builder import apt, artifacts, base, beneath, depends, rootless, source
 from builder.log import BuildLog, Interrupted, Problem, timestamp
 from builder.process import TimedOut, logged, output, shown
 from builder.sandbox import ROOT, Identity, Sandbox
@@ -129,8 +129,7 @@ class Job:
 
 def check(options: BuildOptions) -> None:
     """Problem where the build cannot even begin."""
-    if os.geteuid() != 0:
-        raise Problem("cowbuild works as root only, for now", "sudo cowbuild ...")
+    rootless.check_fuse()
     if not options.dsc.is_file():
         raise Problem(f"There is no file {options.dsc}")
     if not (options.build_any or options.build_all or options.build_source):
@@ -138,6 +137,7 @@ def check(options: BuildOptions) -> None:
     if not os.access(options.output, os.W_OK):
         raise Problem(f"The output directory {options.output} is missing or may not be written to")
     base.architecture(options.base)
+    base.check_ours(options.base)
 
 
 def build(options: BuildOptions, directory: Path) -> int:

@@ -22,12 +22,12 @@ SCRIPT = """
 set -e
 cd "$1"
 hostname "$2"
-mount -t proc -o nosuid,nodev,noexec proc proc
-mount -t tmpfs -o nosuid,noexec,mode=0755,size=64k tmpfs dev
+mount -n -t proc -o nosuid,nodev,noexec proc proc
+mount -n -t tmpfs -o nosuid,noexec,mode=0755,size=64k tmpfs dev
 while read -r name major minor; do
     mknod -m 666 "dev/$name" c "$major" "$minor" 2>/dev/null || {
         : > "dev/$name"
-        mount --bind "/dev/$name" "dev/$name"
+        mount -n --bind "/dev/$name" "dev/$name"
     }
 done <<END
 null 1 3
@@ -38,29 +38,29 @@ urandom 1 9
 tty 5 0
 END
 mkdir dev/pts dev/shm
-mount -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts dev/pts
-mount -t tmpfs -o nosuid,nodev,mode=1777 tmpfs dev/shm
+mount -n -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts dev/pts
+mount -n -t tmpfs -o nosuid,nodev,mode=1777 tmpfs dev/shm
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 ln -s /proc/self/fd/0 dev/stdin
 ln -s /proc/self/fd/1 dev/stdout
 ln -s /proc/self/fd/2 dev/stderr
-mount -o remount,ro,nosuid,noexec dev
+mount -n -o remount,ro,nosuid,noexec dev
 """
 
 # Only in a network namespace of one's own may sysfs be mounted rootless, and only there does it show no host's network.
 NETWORK_SCRIPT = """
 ip link set lo up
-mount -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
+mount -n -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
 """
 
 # Without a user namespace root inside owns these as much as root outside does.
 PROTECT_PROC_SCRIPT = """
 for path in sys sysrq-trigger irq bus fs; do
-    [ ! -e "proc/$path" ] || mount -o bind,ro,nosuid,nodev,noexec "proc/$path" "proc/$path"
+    [ ! -e "proc/$path" ] || mount -n -o bind,ro,nosuid,nodev,noexec "proc/$path" "proc/$path"
 done
 for path in kcore keys kmsg timer_list; do
-    [ ! -e "proc/$path" ] || mount --bind dev/null "proc/$path"
+    [ ! -e "proc/$path" ] || mount -n --bind dev/null "proc/$path"
 done
 """
 
@@ -68,7 +68,7 @@ done
 # umount inside the new root.) The shell stays as process 1 to reap what the command orphans.
 ENTER = """
 shift 2
-mount --move . /
+mount -n --move . /
 status=0
 setpriv {privileges} -- chroot {identity} . "$@" || status=$?
 exit "$status"

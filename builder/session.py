@@ -58,8 +58,9 @@ def _wait_until_usable(daemon: subprocess.Popen[bytes], root: Path, complaints: 
 
 def _end(daemon: subprocess.Popen[bytes], root: Path) -> None:
     # Lazily where something still holds it: this mount namespace ends with the builder, and the mount with it.
-    if root.is_mount() and subprocess.run(["umount", root], stderr=subprocess.DEVNULL, check=False).returncode != 0:
-        subprocess.run(["umount", "--lazy", root], check=False)
+    unmount = ["umount", "-n", root]
+    if root.is_mount() and subprocess.run(unmount, stderr=subprocess.DEVNULL, check=False).returncode != 0:
+        subprocess.run([*unmount, "--lazy"], check=False)
     try:
         daemon.wait(ENDED_WITHIN)
     except subprocess.TimeoutExpired:

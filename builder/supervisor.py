@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from builder import rootless
 from builder.log import Interrupted, Problem
 
 PREFIX = "cowbuild-"
@@ -48,6 +49,10 @@ def supervise(arguments: Sequence[str], parent: Path | None = None) -> int:
 
     The directory is made in `parent`, and gone afterwards. Problem when the machine does not allow it.
     """
+    namespace: tuple[str, ...] = ()
+    if rootless.wanted():
+        rootless.check()
+        namespace = rootless.NAMESPACE
     parent = parent or _default_parent()
     remove_abandoned(parent)
     directory, lock = _make_directory(parent)
@@ -59,7 +64,7 @@ def supervise(arguments: Sequence[str], parent: Path | None = None) -> int:
 
     lifeline, lifeline_end = os.pipe()
     remover = subprocess.Popen(
-        ["sh", "-c", REMOVER, "cowbuild-remover", str(directory)],
+        [*_enter(namespace), "sh", "-c", REMOVER, "cowbuild-remover", str(directory)],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
@@ -69,7 +74,7 @@ def supervise(arguments: Sequence[str], parent: Path | None = None) -> int:
         worker = subprocess.Popen(
             [
                 *("setpriv", "--pdeathsig", "KILL", "--"),
-                *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--"),
+                *("unshare", *namespace, "--mount", "--pid", "--fork", "--kill-child", "--"),
                 *(sys.executable, "-P", "-m", "builder.cli"),
                 *("--session", str(directory), "--lifeline", str(lifeline)),
                 *arguments,
@@ -121,11 +126,17 @@ def remove_abandoned(parent: Path) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            subprocess.run(["rm", "-rf", "--one-file-system", "--", directory], check=False)
+            namespace = rootless.NAMESPACE if rootless.wanted() else ()
+            subprocess.run([*_enter(namespace), "rm", "-rf", "--one-file-system", "--", directory], check=False)
         except BlockingIOError:
             pass
         finally:
             os.close(lock)
+
+
+def _enter(namespace: Sequence[str]) -> list[str]:
+    """What stands before a command that is to see the ids as the session does: its files may belong to any of them."""
+    return ["unshare", *namespace, "--"] if namespace else []
 
 
 def _default_parent() -> Path:

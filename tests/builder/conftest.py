@@ -1,42 +1,102 @@
-"""The base that all tests of the builder share; made once and kept in .cache."""
+"""The people who build in the tests, and the bases their tests share; made once and kept in .cache."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import subprocess
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from builder import apt
+from builder import apt, rootless
 from builder.checksum import checksum
-from tests.builder.packages import COWBUILD, Base, Workplace
+from builder.log import Problem
+from tests.builder.packages import COWBUILD, Base, Person, Workplace
 
 CACHE = Path(__file__).parents[2] / ".cache"
+USER = 58231
+
+# A plain user with subordinate ids and an open /dev/fuse, in a private mount namespace: the machine is not changed.
+BECOME_USER = """
+set -e
+etc=$(mktemp -d) && mount -n -t tmpfs -o mode=755 tmpfs "$etc"
+{ cat /etc/passwd; echo "tester:x:$1:$1::/nonexistent:/bin/sh"; } > "$etc/passwd"
+{ cat /etc/group; echo "tester:x:$1:"; } > "$etc/group"
+echo "tester:300000:65536" | tee "$etc/subuid" > "$etc/subgid"
+for file in passwd group subuid subgid; do mount -n --bind "$etc/$file" "/etc/$file"; done
+mknod -m 666 "$etc/fuse" c 10 229 && mount -n --bind "$etc/fuse" /dev/fuse
+umount -n --lazy "$etc" && rmdir "$etc"
+user=$1 && shift
+exec setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"
+"""
+
+
+def _person(name: str) -> Person:
+    """`root`, or `user`: a plain one, whoever runs the tests. Skips where that cannot be."""
+    if name == "root":
+        if os.geteuid() != 0:
+            pytest.skip("needs root")
+        return Person(name)
+    if os.geteuid() != 0:
+        try:
+            rootless.check()
+            rootless.check_fuse()
+        except Problem as problem:
+            pytest.skip(f"{problem} ({problem.hint})")
+        return Person(name)
+    before = ("unshare", "--mount", "sh", "-c", BECOME_USER, "become-user", str(USER))
+    if subprocess.run([*before, *COWBUILD, "--help"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("a plain user cannot reach the project's directory")
+    return Person(name, before, {"HOME": "/nonexistent", "USER": "tester"})
 
 
 @pytest.fixture(scope="session")
-def base() -> Base:
-    if os.geteuid() != 0:
-        pytest.skip("needs root: builds in sessions")
+def base_of() -> Callable[[str], Base]:
+    """`base_of(person)`: the base of a person; made at the first call ever, checksummed at the first in this run."""
+    known: dict[str, Base] = {}
+
+    def find(name: str) -> Base:
+        if name not in known:
+            person = _person(name)
+            path = _make_base(person)
+            known[name] = Base(path, person, checksum(path))
+        return known[name]
+
+    return find
+
+
+def _make_base(person: Person) -> Path:
     suite = apt.machine_suite()
-    CACHE.mkdir(exist_ok=True)
-    path = CACHE / f"base-{suite}"
+    place = CACHE if person.name == "root" else CACHE / person.name
+    place.mkdir(parents=True, exist_ok=True)
+    if person.before:
+        os.chown(place, USER, USER)
+    path = place / f"base-{suite}"
     # Test processes that run side by side wait for the one that makes it.
-    with (CACHE / "lock").open("w") as lock:
+    with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            subprocess.run([*COWBUILD, "create", path, "--suite", suite], check=True)
-        return Base(path, checksum(path))
+            command = [*person.before, *COWBUILD, "create", path, "--suite", suite]
+            subprocess.run(command, env={**os.environ, **person.environment}, check=True)
+    return path
 
 
 @pytest.fixture
-def work(base: Base, tmp_path: Path) -> Iterator[Workplace]:
-    workplace = Workplace(tmp_path, base)
-    workplace.sessions.mkdir()
-    workplace.output.mkdir()
+def work(request: pytest.FixtureRequest, base_of: Callable[[str], Base]) -> Iterator[Workplace]:
+    """As root, unless the test says otherwise (`for_both`)."""
+    base = base_of(getattr(request, "param", "root"))
+    # Not tmp_path: the directories above that are root's alone.
+    place = Path(tempfile.mkdtemp(prefix="cowbuild-test-", dir="/tmp"))
+    workplace = Workplace(place, base)
+    for directory in (place, workplace.sessions, workplace.output):
+        directory.mkdir(exist_ok=True)
+        if base.owner.before:
+            os.chown(directory, USER, USER)
     yield workplace
     base.assert_unchanged()
     workplace.assert_nothing_left()
+    shutil.rmtree(place)

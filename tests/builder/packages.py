@@ -6,8 +6,10 @@ import os
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from builder.checksum import checksum
 
@@ -45,10 +47,20 @@ binary binary-arch: build
 
 
 @dataclass(frozen=True)
+class Person:
+    """Who runs cowbuild: what stands before the command, and what is different in the environment."""
+
+    name: str
+    before: tuple[str, ...] = ()
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Base:
-    """A base and its checksum while nothing had been built on it."""
+    """A base, who made it, and its checksum while nothing had been built on it."""
 
     path: Path
+    owner: Person
     checksum: str
 
     def assert_unchanged(self) -> None:
@@ -99,13 +111,17 @@ class Workplace:
     def start(self, dsc: Path, *options: str) -> subprocess.Popen[str]:
         """Start `cowbuild build`; its output and errors come through one pipe."""
         return subprocess.Popen(
-            [*COWBUILD, "build", dsc, "--base", self.base.path, "--output", self.output, "--no-apt-update", *options],
+            [
+                *self.base.owner.before,
+                *(*COWBUILD, "build", dsc, "--base", self.base.path, "--output", self.output, "--no-apt-update"),
+                *options,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**os.environ, "TMPDIR": str(self.sessions)},
+            env={**os.environ, **self.base.owner.environment, "TMPDIR": str(self.sessions)},
             start_new_session=True,
         )
 
@@ -135,6 +151,9 @@ class Workplace:
                 if needle in text:
                     found.append(f"process {process.name}: {text[:200]!r} in {kind}")
         return found
+
+
+for_both = pytest.mark.parametrize("work", ["root", "user"], indirect=True)
 
 
 def log_of(output: Path) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from builder import apt
-from tests.builder.packages import Workplace, log_of, make_source
+from tests.builder.packages import Workplace, for_both, log_of, make_source
 
 SECTIONS = (
     "Update chroot",
@@ -25,6 +25,7 @@ SECTIONS = (
 )
 
 
+@for_both
 def test_a_build_makes_packages_a_log_and_nothing_else(work: Workplace) -> None:
     code, printed = work.build(make_source(work.place))
     assert code == 0
@@ -49,6 +50,7 @@ def test_hello_of_the_archive_builds_with_its_dependencies(work: Workplace) -> N
     assert "./usr/bin/hello" in subprocess.check_output(["dpkg-deb", "--contents", package], text=True)
 
 
+@for_both
 def test_a_failing_build_names_its_stage_and_keeps_the_log(work: Workplace) -> None:
     code, _printed = work.build(make_source(work.place, "echo about to fail; exit 3"))
     assert code == 2
@@ -110,6 +112,7 @@ def test_a_build_that_falls_silent_is_ended(work: Workplace) -> None:
     assert "no output for 2 seconds" in log_of(work.output)
 
 
+@for_both
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 @pytest.mark.parametrize("moment", ["Install package build dependencies", "the build is on its way"])
 def test_a_signal_ends_everything(work: Workplace, number: signal.Signals, moment: str) -> None:
@@ -133,6 +136,7 @@ def test_a_signal_ends_everything(work: Workplace, number: signal.Signals, momen
         assert "\nStatus: failed\n" in log
 
 
+@for_both
 def test_what_a_killed_machine_left_is_removed_by_the_next_build(work: Workplace) -> None:
     """The remover killed together with the rest: only then does anything stay, until somebody builds again."""
     with work.start(make_source(work.place, "echo the build is on its way; sleep 1000")) as process:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builder.packages import Workplace, log_of, make_source
+from tests.builder.packages import Workplace, for_both, log_of, make_source
 
 
 def found_inside(work: Workplace, script: str) -> dict[str, str]:
@@ -20,6 +20,7 @@ def found_inside(work: Workplace, script: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
+@for_both
 def test_the_build_is_an_ordinary_user_without_privileges(work: Workplace) -> None:
     found = found_inside(
         work,
@@ -42,6 +43,7 @@ def test_the_build_is_an_ordinary_user_without_privileges(work: Workplace) -> No
     }
 
 
+@for_both
 def test_no_process_of_the_machine_is_in_sight(work: Workplace) -> None:
     with subprocess.Popen(["sleep", "86399"]) as outside:
         found = found_inside(
@@ -57,6 +59,7 @@ def test_no_process_of_the_machine_is_in_sight(work: Workplace) -> None:
     assert found == {"processes": "0", "signal": "", "first": "", "hostname_changed": ""}
 
 
+@for_both
 def test_no_file_of_the_machine_is_in_sight(work: Workplace) -> None:
     secret = work.place / "secret"
     secret.write_text("secret")
@@ -82,6 +85,7 @@ def test_no_file_of_the_machine_is_in_sight(work: Workplace) -> None:
     }
 
 
+@for_both
 def test_the_build_has_no_network_but_its_own_loopback(work: Workplace) -> None:
     name = f"\0cowbuild-test-{os.getpid()}"
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
@@ -104,6 +108,7 @@ def test_the_build_has_no_network_but_its_own_loopback(work: Workplace) -> None:
     assert found == {"interfaces": "lo", "machine": "", "own": "done", "abstract": "", "resolver": ""}
 
 
+@for_both
 def test_what_a_build_needs_is_there(work: Workplace) -> None:
     found = found_inside(
         work,
@@ -131,6 +136,7 @@ def test_what_a_build_needs_is_there(work: Workplace) -> None:
     }
 
 
+@for_both
 def test_the_output_directory_is_all_that_is_written_to(work: Workplace) -> None:
     before = sorted(Path("/var/tmp").iterdir())
     found_inside(work, "touch /tmp/inside /var/tmp/inside")

@@ -1,0 +1,87 @@
+"""Working as a plain user: the user namespace, and what the machine must have for it."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import subprocess
+from pathlib import Path
+
+from builder.log import Problem
+
+# The user becomes root inside, and the subordinate ids all others: root's files of a base belong to the user outside.
+NAMESPACE = ("--user", "--map-root-user", "--map-auto")
+
+# A Debian tree has ids up to nobody's, 65534.
+IDS_NEEDED = 65535
+
+
+def wanted() -> bool:
+    return os.geteuid() != 0
+
+
+def inside() -> bool:
+    """Whether this process is in a user namespace that does not map all ids."""
+    return Path("/proc/self/uid_map").read_text().split() != ["0", "0", "4294967295"]
+
+
+def check() -> None:
+    """Problem naming the first thing missing for a user namespace, and the command that repairs it."""
+    user = pwd.getpwuid(os.geteuid()).pw_name
+    for command in ("newuidmap", "newgidmap"):
+        if shutil.which(command) is None:
+            raise Problem(f"The command {command} is missing", "sudo apt-get install uidmap")
+    for kind in ("uid", "gid"):
+        if _subordinate(kind, user) < IDS_NEEDED:
+            raise Problem(
+                f"The user {user} has no range of {IDS_NEEDED} subordinate {kind}s in /etc/sub{kind}",
+                f"sudo usermod --add-sub{kind}s 100000-165535 {user}    # or another range that is free",
+            )
+    _check_namespaces()
+
+
+def check_fuse() -> None:
+    """Problem when this user may not open /dev/fuse."""
+    device = Path("/dev/fuse")
+    if not device.exists():
+        raise Problem("There is no /dev/fuse", "sudo modprobe fuse")
+    if not os.access(device, os.R_OK | os.W_OK):
+        raise Problem("/dev/fuse may not be opened by this user", "sudo chmod 666 /dev/fuse    # as Debian has it")
+
+
+def _subordinate(kind: str, user: str) -> int:
+    """The length of the user's first range, the one that --map-auto takes; 0 without one."""
+    try:
+        lines = Path(f"/etc/sub{kind}").read_text().splitlines()
+    except OSError:
+        return 0
+    for line in lines:
+        name, _start, count = (*line.split(":"), "", "")[:3]
+        if name in (user, str(os.geteuid())) and count.isdigit():
+            return int(count)
+    return 0
+
+
+def _check_namespaces() -> None:
+    tried = subprocess.run(
+        ["unshare", *NAMESPACE, "--mount", "true"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if tried.returncode == 0:
+        return
+    switches = {
+        "kernel/unprivileged_userns_clone": ("0", "1"),
+        "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),
+        "user/max_user_namespaces": ("0", "15000"),
+    }
+    for switch, (off, on) in switches.items():
+        path = Path("/proc/sys") / switch
+        if path.exists() and path.read_text().strip() == off:
+            raise Problem(
+                "This machine does not let users make user namespaces", f"sudo sysctl {switch.replace('/', '.')}={on}"
+            )
+    raise Problem("A user namespace cannot be made", tried.stderr.strip())

@@ -67,6 +67,9 @@ CREATE_SUPP_GROUP: since Linux 6.0 the VFS itself drops S_ISGID for a caller out
 
 _CALLER = struct.Struct("=II")
 _CALLER_OFFSET = abi.IN_HEADER.offset("uid")
+_CHANGE = (
+    abi.FATTR_MODE | abi.FATTR_UID | abi.FATTR_GID | abi.FATTR_SIZE | abi.FATTR_ATIME | abi.FATTR_MTIME
+)  # fmt: skip
 _OPENED = abi.OPEN_OUT.pack(0, abi.FOPEN_KEEP_CACHE | abi.FOPEN_NOFLUSH, 0)
 
 _IOCTL_NUMBER = 0xFFFF
@@ -296,6 +299,8 @@ class Handlers:
     def listxattr(self, number: int, message: Message) -> Reply:
         size, _ = abi.GETXATTR_IN.unpack_from(message, HEADER_SIZE)
         names = xattrs.list_xattrs(self.tree, self._node(number))
+        if not _is_root(message):
+            names = without_trusted(names)
         return _sized(b"".join([name + b"\0" for name in names]), size)
 
     def setxattr(self, number: int, message: Message) -> Reply:
@@ -351,7 +356,7 @@ class Handlers:
 
     def fallocate(self, number: int, message: Message) -> Reply:
         _, offset, length, mode, _ = abi.FALLOCATE_IN.unpack_from(message, HEADER_SIZE)
-        data.fallocate(self.tree, self._node(number), mode, offset, length, _may_not_keep_setuid(message))
+        data.fallocate(self.tree, self._node(number), mode, offset, length, not _is_root(message))
         return b""
 
     def copy_file_range(self, number: int, message: Message) -> Reply:
@@ -363,7 +368,7 @@ class Handlers:
     def _copy(self, number: int, message: Message) -> int:
         _, offset, target, _, target_offset, length, _ = abi.COPY_FILE_RANGE_IN.unpack_from(message, HEADER_SIZE)
         source_node, target_node = self._node(number), self._node(target)
-        kill = _may_not_keep_setuid(message)
+        kill = not _is_root(message)
         return data.copy_range(self.tree, source_node, offset, target_node, target_offset, length, kill)
 
     def fsync(self, number: int, message: Message) -> Reply:
@@ -432,8 +437,11 @@ def changes(
     valid: int, _: int, __: int, size: int, ___: int, atime: int, mtime: int, ____: int,
     atimensec: int, mtimensec: int, _____: int, mode: int, ______: int, uid: int, gid: int, _______: int,
 ) -> Changes:  # fmt: skip
-    """The fields of fuse_setattr_in as the union wants them."""
-    wanted = Changes(kill_privileges=bool(valid & abi.FATTR_KILL_SUIDGID))
+    """The fields of fuse_setattr_in as the union wants them.
+
+    Nothing to change is chown(path, -1, -1): what is left of it is that it clears setuid and setgid.
+    """
+    wanted = Changes(kill_privileges=bool(valid & abi.FATTR_KILL_SUIDGID) or not valid & _CHANGE)
     if valid & abi.FATTR_MODE:
         wanted.mode = stat.S_IMODE(mode)
     if valid & abi.FATTR_UID:
@@ -458,10 +466,15 @@ def _caller(message: Message, umask: int) -> Caller:
     return Caller(uid, gid, umask)
 
 
-def _may_not_keep_setuid(message: Message) -> bool:
-    """For requests that have no flag of their own to say that the caller lacks CAP_FSETID."""
+def _is_root(message: Message) -> bool:
+    """Whether the caller has a capability, for requests that have no flag of their own to say so."""
     uid: int = _CALLER.unpack_from(message, _CALLER_OFFSET)[0]
-    return uid != 0
+    return uid == 0
+
+
+def without_trusted(names: list[bytes]) -> list[bytes]:
+    """Names of extended attributes as the kernel's own file systems list them without CAP_SYS_ADMIN, xattr(7)."""
+    return [name for name in names if not name.startswith(b"trusted.")]
 
 
 def _sized(value: bytes, size: int) -> bytes:

@@ -26,6 +26,7 @@ from cowfs.fuse import abi
 from cowfs.fuse.abi import Opcode
 from cowfs.fuse.device import Device
 from cowfs.fuse.engine import STATISTICS_NAME, EngineSettings
+from cowfs.fuse.handlers import without_trusted
 from cowfs.fuse.messages import FOREVER, opcode_name
 from cowfs.fuse.slow import SlowWork
 from cowfs.union import data, dirs, files, rename, xattrs
@@ -65,6 +66,8 @@ class PyfuseOperations(pyfuse3.Operations):
         self._tree = tree
         self._settings = settings
         self._slow = SlowWork(tree)
+        self._written_by_users: set[int] = set()
+        """Nodes that others than root opened for writing: a write does not say who writes."""
         tree.on_stale = _forget_attributes
 
     async def _do(self, opcode: Opcode, operation: Callable[[], Result], *about: object) -> Result:
@@ -124,6 +127,7 @@ class PyfuseOperations(pyfuse3.Operations):
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         self._settings.counters.requests[Opcode.BATCH_FORGET] += 1
         for number, count in inode_list:
+            self._written_by_users.discard(number)  # only after the last close
             self._tree.nodes.forget(number, count)
 
     async def mknod(
@@ -201,7 +205,8 @@ class PyfuseOperations(pyfuse3.Operations):
         ctx: Context,
     ) -> EntryAttributes:
         def operation() -> EntryAttributes:
-            return entry_attributes(set_attributes(self._tree, self._node(inode), changes(attr, fields)))
+            wanted = changes(attr, fields, privileged=ctx.uid == 0)
+            return entry_attributes(set_attributes(self._tree, self._node(inode), wanted))
 
         return await self._do(Opcode.SETATTR, operation, inode)
 
@@ -231,7 +236,8 @@ class PyfuseOperations(pyfuse3.Operations):
 
     async def listxattr(self, inode: InodeT, ctx: Context) -> Sequence[XAttrNameT]:
         def operation() -> list[XAttrNameT]:
-            return [XAttrNameT(name) for name in xattrs.list_xattrs(self._tree, self._node(inode))]
+            names = xattrs.list_xattrs(self._tree, self._node(inode))
+            return [XAttrNameT(name) for name in (names if ctx.uid == 0 else without_trusted(names))]
 
         return await self._do(Opcode.LISTXATTR, operation, inode)
 
@@ -250,10 +256,14 @@ class PyfuseOperations(pyfuse3.Operations):
             return self._entry(files.create(self._tree, self._directory(parent_inode), name, mode, _caller(ctx)))
 
         entry = await self._do(Opcode.CREATE, operation, parent_inode, name)
+        if ctx.uid != 0:
+            self._written_by_users.add(entry.st_ino)
         return FileInfo(fh=FileHandleT(entry.st_ino), keep_cache=True), entry
 
     async def open(self, inode: InodeT, flags: FlagT, ctx: Context) -> FileInfo:
         def operation() -> FileInfo:
+            if ctx.uid != 0 and flags & os.O_ACCMODE != os.O_RDONLY:
+                self._written_by_users.add(inode)
             # libfuse asks for ATOMIC_O_TRUNC: truncating is left to the opening.
             if flags & os.O_TRUNC:
                 set_attributes(self._tree, self._node(inode), Changes(size=0, kill_privileges=ctx.uid != 0))
@@ -281,8 +291,7 @@ class PyfuseOperations(pyfuse3.Operations):
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         def operation() -> int:
-            # libfuse asks for HANDLE_KILLPRIV, which does not say who writes: the bits go, whoever it is.
-            return data.write(self._tree, self._node(fh), off, buf, kill_privileges=True)
+            return data.write(self._tree, self._node(fh), off, buf, fh in self._written_by_users)
 
         return await self._do(Opcode.WRITE, operation, fh, off, len(buf))
 
@@ -315,17 +324,21 @@ class PyfuseOperations(pyfuse3.Operations):
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         def operation() -> None:
             directory = self._directory(fh)
-            for name, cookie, _, _ in read_directory(self._tree, directory, start_id):
-                # "." and ".." are no look-ups, and the kernel does not count them.
-                is_self = name in (b".", b"..")
-                try:
-                    node = directory if is_self else lookup(self._tree, directory, name)
-                    entry = entry_attributes(get_attributes(self._tree, node))
-                except FileNotFoundError:
-                    continue
+            for name, cookie, kind, number in read_directory(self._tree, directory, start_id):
+                # "." and ".." are no look-ups: the kernel takes their number and type, and does not count them.
+                node: Node | None = None
+                if name in (b".", b".."):
+                    entry = EntryAttributes()
+                    entry.st_ino, entry.st_mode = InodeT(number), ModeT(kind)
+                else:
+                    try:
+                        node = lookup(self._tree, directory, name)
+                        entry = entry_attributes(get_attributes(self._tree, node))
+                    except FileNotFoundError:
+                        continue
                 if not pyfuse3.readdir_reply(token, FileNameT(name), entry, cookie):
                     break
-                if not is_self:
+                if node is not None:
                     node.lookups += 1
 
         await self._do(Opcode.READDIRPLUS, operation, fh, start_id)
@@ -362,8 +375,11 @@ def negative_entry() -> EntryAttributes:
     return entry
 
 
-def changes(attr: EntryAttributes, fields: pyfuse3.SetattrFields) -> Changes:
-    """pyfuse3 has turned a time of "now" into the time it read the clock."""
+def changes(attr: EntryAttributes, fields: pyfuse3.SetattrFields, *, privileged: bool) -> Changes:
+    """pyfuse3 has turned a time of "now" into the time it read the clock.
+
+    Nothing to change is chown(path, -1, -1): what is left of it is that it clears setuid and setgid.
+    """
     wanted = Changes()
     if fields.update_mode:
         wanted.mode = stat.S_IMODE(attr.st_mode)
@@ -377,7 +393,8 @@ def changes(attr: EntryAttributes, fields: pyfuse3.SetattrFields) -> Changes:
         wanted.atime_ns = attr.st_atime_ns
     if fields.update_mtime:
         wanted.mtime_ns = attr.st_mtime_ns
-    wanted.kill_privileges = fields.update_size or fields.update_uid or fields.update_gid
+    chown = fields.update_uid or fields.update_gid
+    wanted.kill_privileges = chown or (fields.update_size and not privileged) or wanted == Changes()
     return wanted
 
 

@@ -33,6 +33,7 @@ FS_IOC_GETFLAGS: Final = 0x80086601
 FS_IOC_SETFLAGS: Final = 0x40086602
 FS_IMMUTABLE_FL: Final = 0x10
 FS_APPEND_FL: Final = 0x20
+FS_FL_USER_MODIFIABLE: Final = 0x000380FF
 
 # Of linux/uio.h, for preadv2(2).
 RWF_NOWAIT: Final = 8

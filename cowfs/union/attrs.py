@@ -95,6 +95,9 @@ def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
 
 
 def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
+    """Apply all the changes. None at all is a chown(2) to nobody in particular: it costs setuid bits, too."""
+    if changes == Changes():
+        changes = Changes(uid=-1, gid=-1)
     copy_up(tree, node, changes.size)
     dir_fd, name = tree.locate(node)
     if changes.size is not None:
@@ -103,6 +106,7 @@ def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
         if changes.kill_privileges:
             drop_privileges(tree, node, fd)
     if changes.uid is not None or changes.gid is not None:
+        # chown(2) clears setuid, setgid and capabilities by itself.
         uid = -1 if changes.uid is None else changes.uid
         gid = -1 if changes.gid is None else changes.gid
         os.chown(name, uid, gid, dir_fd=dir_fd, follow_symlinks=False)

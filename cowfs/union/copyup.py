@@ -114,8 +114,6 @@ def copy_up_name(tree: Tree, node: Node, parent: Directory, name: bytes) -> None
 
 
 def _copy_up_file(tree: Tree, node: Node, size: int | None) -> None:
-    if node in tree.copy_up_jobs:
-        raise CopyUpNeeded(node)
     job = CopyUpJob(tree, node, size)
     try:
         if not job.clone():

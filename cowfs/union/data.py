@@ -124,7 +124,9 @@ def set_flags(tree: Tree, node: Node, flags: int) -> None:
     tree.files.discard(node.number)  # it may have been opened for more than is allowed from now on
     fd = _open_for_flags(tree, node)
     try:
-        linux.set_flags(fd, flags)
+        # The others, as "has extents", belong to the file system that the content was on before.
+        kept = linux.get_flags(fd) & ~linux.FS_FL_USER_MODIFIABLE
+        linux.set_flags(fd, kept | (flags & linux.FS_FL_USER_MODIFIABLE))
     finally:
         os.close(fd)
 

@@ -115,7 +115,8 @@ def lower_entry(tree: Tree, lowers: Sequence[LowerDirectory], name: bytes) -> Lo
         if is_whiteout(status):
             break
         if not stat.S_ISDIR(status.st_mode):
-            return found or LowerEntry(status, directory, name)
+            found = found or LowerEntry(status, directory, name)
+            break
         if found is None:
             found = LowerEntry(status, directory, name)
         found.status = status

@@ -9,7 +9,6 @@ import shutil
 import stat
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
 
 from cowfs.union.descriptors import DescriptorCache, cache_capacity
 from cowfs.union.layer import Layer, WritableLayer, empty_directory, open_directory
@@ -41,7 +40,6 @@ class Tree:
         self.listings: OrderedDict[Directory, None] = OrderedDict()
         # Bytes that a copy-up may copy before the operation returns; beyond that CopyUpNeeded is raised.
         self.copy_up_inline_limit: int | None = None
-        self.copy_up_jobs: dict[Node, Any] = {}
         # Told of a node whose attributes changed by another operation than one that sets them; an engine replaces it.
         self.on_stale: Callable[[Node], None] = lambda _: None
         self.read_buffer = bytearray(0)

@@ -18,10 +18,11 @@ def get_xattr(tree: Tree, node: Node, name: bytes) -> bytes:
     return os.getxattr(_path(tree, node), tree.marks.to_stored(name), follow_symlinks=False)
 
 
-def list_xattrs(tree: Tree, node: Node) -> list[bytes]:
+def list_xattrs(tree: Tree, node: Node, *, privileged: bool = True) -> list[bytes]:
+    """``privileged``: the caller may see trusted attributes, xattr(7)."""
     stored = os.listxattr(_path(tree, node), follow_symlinks=False)
     visible = (tree.marks.to_visible(os.fsencode(name)) for name in stored)
-    return [name for name in visible if name is not None]
+    return [name for name in visible if name is not None and (privileged or not name.startswith(b"trusted."))]
 
 
 def set_xattr(tree: Tree, node: Node, name: bytes, value: bytes, flags: int, *, kill_setgid: bool = False) -> None:

@@ -143,7 +143,7 @@ def start_daemon(arguments: Sequence[str], log: Path, sabotage: Callable[[], obj
 
 
 def _run_command(
-    main: Callable[[], object], arguments: Sequence[str], log: Path, sabotage: Callable[[], object] | None
+    main: Callable[[list[str]], int], arguments: Sequence[str], log: Path, sabotage: Callable[[], object] | None
 ) -> NoReturn:
     code = 70
     try:
@@ -163,9 +163,7 @@ def _run_command(
         os.chdir("/")
         if sabotage:
             sabotage()
-        sys.argv = ["cowfs", *arguments]
-        main()
-        code = 0
+        code = main(list(arguments))
     except SystemExit as exit_request:
         if isinstance(exit_request.code, str):
             print(exit_request.code, file=sys.stderr)

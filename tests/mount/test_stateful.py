@@ -1,7 +1,7 @@
 """Random operations on a mount and on an ordinary directory in step: every result, every error, the whole tree.
 
-A failing sequence is printed as a program, shortened by hypothesis. `pytest --hypothesis-profile=random` tries new
-sequences instead of the usual ones; `--hypothesis-profile=soak` many more.
+A failing sequence is printed as a program. `pytest --hypothesis-profile=random` tries new sequences instead of the
+usual ones, `soak` many more; `shrink` takes minutes to find the shortest that fails.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -395,7 +395,7 @@ def _remove_tree(path: bytes) -> None:
     os.rmdir(path)
 
 
-def run(where: Path, name: str, breakage: Callable[[], object] | None = None, **changed: int | list[Phase]) -> None:
+def run(where: Path, name: str, breakage: Callable[[], object] | None = None) -> None:
     class Machine(InStep):
         place = where
         engine = name
@@ -410,7 +410,6 @@ def run(where: Path, name: str, breakage: Callable[[], object] | None = None, **
             print_blob=False,
             database=None,
             stateful_step_count=100,
-            **changed,  # type: ignore[arg-type]
         ),
     )
 

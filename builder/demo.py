@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder import apt, base
-from builder.checksum import checksum
+from builder import apt, base, rootless
 from builder.log import Problem
+from builder.process import output as output_of
 
 PACKAGE = "hello"
 BASES = Path(".cache").absolute()
@@ -59,7 +59,7 @@ def demonstrate(place: Path) -> int:
         dsc = apt.download_source(PACKAGE, None, suite, fetched)
         print(dsc.name)
     with clock.stage("Checksum over the whole base, before"):
-        before = checksum(clean)
+        before = _checksum(clean)
         print(before)
     with clock.stage(f"Build {dsc.name} in a session: {output}"):
         built = subprocess.run(
@@ -77,7 +77,7 @@ def demonstrate(place: Path) -> int:
     print(f"== What is in {package.name}")
     print(subprocess.check_output(["dpkg-deb", "--contents", package], text=True))
     with clock.stage("Checksum over the whole base, after"):
-        after = checksum(clean)
+        after = _checksum(clean)
         print(after)
     clock.report()
     if after != before:
@@ -85,6 +85,11 @@ def demonstrate(place: Path) -> int:
         return 1
     print("== The base is unchanged: both checksums are equal")
     return 0
+
+
+def _checksum(tree: Path) -> str:
+    """builder.checksum's, of a base whose files a plain user may read only in the user namespace."""
+    return output_of([*rootless.before(), sys.executable, "-P", "-m", "builder.checksum", tree]).strip()
 
 
 def main() -> int:

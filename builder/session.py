@@ -58,7 +58,7 @@ def _wait_until_usable(daemon: subprocess.Popen[bytes], root: Path, complaints: 
 
 def _end(daemon: subprocess.Popen[bytes], root: Path) -> None:
     # Lazily where something still holds it: this mount namespace ends with the builder, and the mount with it.
-    unmount = ["umount", "-n", root]
+    unmount = ["umount", "-n", str(root)]
     if root.is_mount() and subprocess.run(unmount, stderr=subprocess.DEVNULL, check=False).returncode != 0:
         subprocess.run([*unmount, "--lazy"], check=False)
     try:

@@ -64,7 +64,7 @@ def supervise(arguments: Sequence[str], parent: Path | None = None) -> int:
 
     lifeline, lifeline_end = os.pipe()
     remover = subprocess.Popen(
-        [*_enter(namespace), "sh", "-c", REMOVER, "cowbuild-remover", str(directory)],
+        [*rootless.before(), "sh", "-c", REMOVER, "cowbuild-remover", str(directory)],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
@@ -126,17 +126,11 @@ def remove_abandoned(parent: Path) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            namespace = rootless.NAMESPACE if rootless.wanted() else ()
-            subprocess.run([*_enter(namespace), "rm", "-rf", "--one-file-system", "--", directory], check=False)
+            subprocess.run([*rootless.before(), "rm", "-rf", "--one-file-system", "--", directory], check=False)
         except BlockingIOError:
             pass
         finally:
             os.close(lock)
-
-
-def _enter(namespace: Sequence[str]) -> list[str]:
-    """What stands before a command that is to see the ids as the session does: its files may belong to any of them."""
-    return ["unshare", *namespace, "--"] if namespace else []
 
 
 def _default_parent() -> Path:

@@ -13,9 +13,8 @@ from pathlib import Path
 import pytest
 
 from builder import apt, rootless
-from builder.checksum import checksum
 from builder.log import Problem
-from tests.builder.packages import COWBUILD, Base, Person, Workplace
+from tests.builder.packages import COWBUILD, Base, Person, Workplace, checksum_of
 
 CACHE = Path(__file__).parents[2] / ".cache"
 USER = 58231
@@ -63,7 +62,7 @@ def base_of() -> Callable[[str], Base]:
         if name not in known:
             person = _person(name)
             path = _make_base(person)
-            known[name] = Base(path, person, checksum(path))
+            known[name] = Base(path, person, checksum_of(path))
         return known[name]
 
     return find

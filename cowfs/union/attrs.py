@@ -57,6 +57,9 @@ class Changes:
     kill_privileges: bool = False
 
 
+_NOTHING = (Changes(), Changes(kill_privileges=True))
+
+
 def get_attributes(tree: Tree, node: Node) -> Attributes:
     return attributes_of(tree, node, tree.status(node))
 
@@ -96,7 +99,7 @@ def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
 
 def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
     """Apply all the changes. None at all is a chown(2) to nobody in particular: it costs setuid bits, too."""
-    if changes == Changes():
+    if changes in _NOTHING:
         changes = Changes(uid=-1, gid=-1)
     copy_up(tree, node, changes.size)
     dir_fd, name = tree.locate(node)

@@ -16,6 +16,7 @@ from tests.harness import syscalls
 from tests.harness.bench import Workbench
 from tests.harness.mounts import Mount
 from tests.harness.trees import Description
+from tests.harness.users import fuse_device_for_everybody
 
 # Always the same random tests, so that a failure has one cause: the change just made. Only "shrink" looks for the
 # shortest failing sequence, since that takes minutes.
@@ -89,6 +90,13 @@ def engine(request: pytest.FixtureRequest) -> str:
     if name == "pyfuse3" and marker:
         pytest.skip(marker.args[0] if marker.args else PYFUSE3_CANNOT)
     return name
+
+
+@pytest.fixture
+def fuse_for_everybody() -> Iterator[None]:
+    """/dev/fuse open to plain users while the test runs."""
+    with fuse_device_for_everybody():
+        yield
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn
 
+import cowfs.cli
+import cowfs.fuse.pyfuse
 from tests.harness import syscalls
 
 DAEMON_LIFETIME = 240  # seconds; SIGALRM then ends a daemon that hangs, and with it whatever waits for it
@@ -130,10 +132,9 @@ def start_daemon(arguments: Sequence[str], log: Path, sabotage: Callable[[], obj
     """Fork a process that runs the `cowfs` command; its id.
 
     A fork instead of a fresh interpreter, since hundreds of tests each want a mount: it saves the imports. The command
-    as a user starts it is the theme of test_command.py.
+    as a user starts it is the theme of test_command.py. What the daemon needs is imported above: one forked as a plain
+    user might not be able to read it.
     """
-    import cowfs.cli
-
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()

@@ -27,6 +27,7 @@ MS_REC = 16384
 MS_PRIVATE = 1 << 18
 MNT_DETACH = 2
 PR_SET_PDEATHSIG = 1
+PR_SET_DUMPABLE = 4
 
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -75,6 +76,11 @@ def umount(target: str, flags: int = 0) -> None:
 def die_with_parent(signal_number: int) -> None:
     """Ask for `signal_number` when the process that forked this one ends."""
     _check(_libc.prctl(PR_SET_PDEATHSIG, ctypes.c_ulong(signal_number), 0, 0, 0))
+
+
+def make_dumpable() -> None:
+    """Let this process write its own id maps in /proc after it gave up being root."""
+    _check(_libc.prctl(PR_SET_DUMPABLE, ctypes.c_ulong(1), 0, 0, 0))
 
 
 def rename(old: bytes, new: bytes, flags: int, old_dir: int = AT_FDCWD, new_dir: int = AT_FDCWD) -> None:

@@ -271,12 +271,16 @@ def test_supplementary_groups_open_what_belongs_to_them(bench: Workbench) -> Non
 
 
 def _flags(path: bytes, wanted: int | None = None) -> int:
+    """The two flags of a file, after they were set to `wanted`; the others, such as ext4's, stay."""
+    both = FS_APPEND_FL | FS_IMMUTABLE_FL
     with actions.opened(path) as descriptor:
-        value = array.array("l", [wanted or 0])
-        if wanted is not None:
-            fcntl.ioctl(descriptor, FS_IOC_SETFLAGS, value)
+        value = array.array("l", [0])
         fcntl.ioctl(descriptor, FS_IOC_GETFLAGS, value)
-        return value[0] & (FS_APPEND_FL | FS_IMMUTABLE_FL)
+        if wanted is not None:
+            value[0] = value[0] & ~both | wanted
+            fcntl.ioctl(descriptor, FS_IOC_SETFLAGS, value)
+            fcntl.ioctl(descriptor, FS_IOC_GETFLAGS, value)
+        return value[0] & both
 
 
 @pytest.mark.direct_only

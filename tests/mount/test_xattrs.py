@@ -196,7 +196,13 @@ def test_access_control_lists_and_modes_keep_in_step(bench: Workbench) -> None:
 @pytest.mark.root
 @pytest.mark.parametrize("mask", [0o000, 0o022, 0o077])
 @pytest.mark.parametrize("place", ["tmpfs", "ext4"], indirect=True)
-def test_a_default_list_is_inherited_instead_of_the_umask(bench: Workbench, mask: int) -> None:
+def test_a_default_list_is_inherited_instead_of_the_umask(
+    bench: Workbench, mask: int, engine: str, request: pytest.FixtureRequest
+) -> None:
+    if engine == "pyfuse3" and mask:
+        reason = "pyfuse3 cannot ask the kernel to leave the umask to it (README, known limits)"
+        request.applymarker(pytest.mark.xfail(reason=reason))
+
     def operations(trial: Trial) -> None:
         top = trial.path("d")
         _setfacl("-d", "-m", f"u:{PLAIN_USER}:rwx,g::rx,o::x,m::rwx", top)

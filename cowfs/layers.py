@@ -16,6 +16,7 @@ import os
 import shutil
 import stat
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -28,6 +29,7 @@ FORMAT = 1
 
 _METADATA = "layer.json"
 _TEMPORARY = "cowfs-layer-"
+_LOCKED_WITHIN = 1.0
 _PROBE = "overlay.cowfs.probe"
 
 
@@ -112,13 +114,19 @@ def make_temporary() -> Upper:
 def lock(upper: Path, *, exclusive: bool) -> int:
     """Lock a layer for the life of the returned descriptor, flock(2). LayerError if somebody else has it."""
     fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-    except BlockingIOError:
+    give_up = time.monotonic() + _LOCKED_WITHIN
+    while True:
+        try:
+            fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            # umount(8) returns before the daemon has put the layer away: that is worth a moment.
+            if time.monotonic() < give_up:
+                time.sleep(0.01)
+                continue
         os.close(fd)
         use = "mounted already, or in use as a base" if exclusive else "mounted for writing"
-        raise LayerError(f"The layer {upper} is {use}. Unmount it first.") from None
-    return fd
+        raise LayerError(f"The layer {upper} is {use}. Unmount it first.")
 
 
 def open_upper(place: Upper, *, user_marks: bool) -> tuple[WritableLayer, Marks]:
@@ -147,6 +155,7 @@ def check_and_record(place: Upper, marks: Marks, bases: list[Path], state: str) 
             )
     content = {"format": FORMAT, "marks": _name(marks), "bases": identities, "state": state}
     temporary = place.directory / (_METADATA + ".new")
+    temporary.touch(mode=0o600)
     temporary.write_text(json.dumps(content, indent=1) + "\n")
     temporary.replace(place.directory / _METADATA)
 

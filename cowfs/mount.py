@@ -16,6 +16,7 @@ from cowfs.fuse.device import Device, MountError, MountOptions
 from cowfs.fuse.device import mount as mount_device
 from cowfs.fuse.engine import EngineSettings
 from cowfs.layers import LayerError
+from cowfs.union.complete import complete_layer
 from cowfs.union.copyup import copy_root
 from cowfs.union.tree import Tree
 
@@ -83,6 +84,8 @@ class Mount:
     def close(self) -> None:
         """After the mount has gone: the layer is clean, or removed if it was temporary."""
         self.device.close()
+        if not self.place.temporary:
+            complete_layer(self.tree)
         self.tree.close()
         if self.place.temporary:
             layers.discard(self.place)

@@ -84,6 +84,25 @@ class CopyUpJob:
         os.close(self._target)
 
 
+def refuse_immutable(tree: Tree, node: Node) -> None:
+    """OSError EPERM if the base protects a file or directory with a flag of ioctl_iflags(2), as it would itself."""
+    if node.upper or node.type not in (stat.S_IFREG, stat.S_IFDIR):
+        return
+    dir_fd, name = tree.locate(node)
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=dir_fd)
+    except PermissionError:
+        return
+    try:
+        flags = linux.get_flags(fd)
+    except OSError:
+        return  # a file system without such flags
+    finally:
+        os.close(fd)
+    if flags & (linux.FS_IMMUTABLE_FL | linux.FS_APPEND_FL):
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), name)
+
+
 def begin(tree: Tree, node: Node) -> CopyUpJob:
     """Start the copy-up that CopyUpNeeded asked for."""
     return CopyUpJob(tree, node)
@@ -96,6 +115,7 @@ def copy_up(tree: Tree, node: Node, size: int | None = None) -> None:
     """
     if node.upper:
         return
+    refuse_immutable(tree, node)
     if isinstance(node, Directory):
         _copy_up_directories(tree, node)
     elif node.type == stat.S_IFREG:

@@ -1,6 +1,7 @@
 """The content of files: read, write, allocate, seek, copy, sync; and their inode flags."""
 
 import errno
+import fcntl
 import os
 import stat
 
@@ -50,7 +51,11 @@ def borrow(tree: Tree, node: Node) -> int:
 
 def write(tree: Tree, node: Node, offset: int, buffer: bytes | memoryview, kill_privileges: bool) -> int:
     """Write at an offset; the number of bytes written. A caller without CAP_FSETID costs the file its setuid bits."""
-    return os.pwrite(_open_to_change(tree, node, kill_privileges), buffer, offset)
+    try:
+        fd = _open_to_change(tree, node, kill_privileges)
+    except PermissionError:
+        return _append(tree, node, offset, buffer)
+    return os.pwrite(fd, buffer, offset)
 
 
 def fallocate(tree: Tree, node: Node, mode: int, offset: int, length: int, kill_privileges: bool = False) -> None:
@@ -121,14 +126,22 @@ def set_flags(tree: Tree, node: Node, flags: int) -> None:
     """FS_IOC_SETFLAGS of ioctl_iflags(2)."""
     _refuse_special(node)
     copy_up(tree, node)
-    tree.files.discard(node.number)  # it may have been opened for more than is allowed from now on
     fd = _open_for_flags(tree, node)
     try:
         # The others, as "has extents", belong to the file system that the content was on before.
         kept = linux.get_flags(fd) & ~linux.FS_FL_USER_MODIFIABLE
         linux.set_flags(fd, kept | (flags & linux.FS_FL_USER_MODIFIABLE))
+        tree.files.discard(node.number)  # it may have been opened for more than is allowed from now on
     finally:
         os.close(fd)
+
+
+def _append(tree: Tree, node: Node, offset: int, buffer: bytes | memoryview) -> int:
+    """Write to a file that may not be written to anywhere: only at the end, and only if it is append-only."""
+    fd = tree.file(node)
+    if offset != os.fstat(fd).st_size or not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND:
+        raise OSError(errno.EPERM, os.strerror(errno.EPERM), node.name)
+    return os.write(fd, buffer)
 
 
 def _open_to_change(tree: Tree, node: Node, kill_privileges: bool) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from cowfs import linux
 from cowfs.union.attrs import Caller
-from cowfs.union.copyup import copy_up
+from cowfs.union.copyup import copy_up, refuse_immutable
 from cowfs.union.lookup import Found, adopt, lower_shows, no_entry, upper_status
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed
@@ -80,6 +80,7 @@ def prepare_name(tree: Tree, parent: Directory, name: bytes) -> bool:
 
 def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
     """Take a name away, leaving a whiteout where something would show from below; an open file lives on."""
+    refuse_immutable(tree, node)
     before_change(tree, parent)
     covers = lower_shows(tree, parent, name)
     status = upper_status(tree, parent, name)

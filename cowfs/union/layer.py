@@ -75,7 +75,7 @@ class WritableLayer:
         return b"%x" % self._staged
 
     def open_file(self, dir_fd: int, name: bytes) -> tuple[int, bool]:
-        """Open a regular file for reading and, if its flags and mode let us, writing: ``(fd, writable)``.
+        """Open a regular file for reading and, if its inode flags let us, writing anywhere: ``(fd, writable)``.
 
         A daemon without CAP_DAC_OVERRIDE may own a file whose mode shuts it out; callers had it open before that.
         """
@@ -83,8 +83,8 @@ class WritableLayer:
         try:
             return os.open(name, flags, dir_fd=dir_fd), True
         except PermissionError as refused:
-            if refused.errno == errno.EPERM:  # immutable or append-only, ioctl_iflags(2)
-                return os.open(name, os.O_RDONLY | _FILE, dir_fd=dir_fd), False
+            if refused.errno == errno.EPERM:
+                return _open_restricted(dir_fd, name), False
         mode = stat.S_IMODE(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
         linux.chmod(dir_fd, name, mode | 0o600)
         try:
@@ -95,6 +95,14 @@ class WritableLayer:
     def close(self) -> None:
         for fd in (self.root_fd, self.work_fd, self.staging_fd, self.orphans_fd, self.links_fd):
             os.close(fd)
+
+
+def _open_restricted(dir_fd: int, name: bytes) -> int:
+    """Open an append-only file so that it can be appended to, or an immutable one for reading: ioctl_iflags(2)."""
+    try:
+        return os.open(name, os.O_RDWR | os.O_APPEND | _FILE, dir_fd=dir_fd)
+    except PermissionError:
+        return os.open(name, os.O_RDONLY | _FILE, dir_fd=dir_fd)
 
 
 def open_directory(dir_fd: int, name: bytes) -> int:

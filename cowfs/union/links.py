@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from cowfs.union.layer import Layer, WritableLayer
 from cowfs.union.nodes import LowerDirectory
-from cowfs.union.whiteout import format_identity
+from cowfs.union.whiteout import format_identity, parse_identity
 
 Identity = tuple[int, int]
 
@@ -42,6 +42,23 @@ class HardLinks:
             if key in names:
                 return directory, key
         return None
+
+    def incomplete(self) -> list[Identity]:
+        """The copied-up files that have names which still show from below."""
+        return [identity for identity in self._identities() if self.names_below(identity)]
+
+    def drop_complete(self) -> None:
+        """Forget the files none of whose names show from below; no node may lead to them here any more."""
+        for identity in self._identities():
+            if self.names_below(identity) == 0:
+                key = format_identity(identity)
+                for name in (key, key + _BELOW):
+                    os.unlink(name, dir_fd=self._upper.links_fd)
+                    self._names.discard(name)
+
+    def _identities(self) -> list[Identity]:
+        identities = [parse_identity(key) for key in self._names if not key.endswith(_BELOW)]
+        return [identity for identity in identities if identity is not None]
 
     def names_below(self, identity: Identity) -> int | None:
         """How many names still show from below this upper layer; None if none was taken away yet."""

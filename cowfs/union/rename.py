@@ -5,7 +5,7 @@ import os
 import stat
 
 from cowfs import linux
-from cowfs.union.copyup import copy_up, copy_up_name
+from cowfs.union.copyup import copy_up, copy_up_name, refuse_immutable
 from cowfs.union.entries import lower_name_gone, move_out, name_gone, remove_name, shelter_node
 from cowfs.union.lookup import lookup, lower_shows, no_entry, upper_status
 from cowfs.union.nodes import Directory, Node
@@ -62,6 +62,8 @@ def _move(
 ) -> None:
     if len(new_name) > 255:
         raise _error(errno.ENAMETOOLONG, new_name)
+    if target is not None:
+        refuse_immutable(tree, target)
     copy_up_name(tree, source, old_parent, old_name)
     copy_up(tree, new_parent)
     before_change(tree, old_parent)

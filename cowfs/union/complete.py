@@ -1,0 +1,39 @@
+"""Finishing a layer for readers that know no hard-link index, such as kernel overlayfs.
+
+While a session runs, a base file with several names that was copied up has one of them in the upper layer; the others
+lead there through the index. Here the others get their place in the upper layer, too.
+"""
+
+import stat
+
+from cowfs.union.copyup import copy_up_name
+from cowfs.union.lookup import lookup
+from cowfs.union.nodes import Directory
+from cowfs.union.readdir import read_directory
+from cowfs.union.tree import Tree
+
+
+def complete_layer(tree: Tree) -> None:
+    """Give every name its place, and leave the index once a file has all its names in the upper layer."""
+    _link_all_names(tree)
+    tree.links.drop_complete()
+
+
+def _link_all_names(tree: Tree) -> None:
+    """Walk the whole tree, if any copied-up file still has names that show from below."""
+    wanted = {tree.numbers.number_of_identity(identity) for identity in tree.links.incomplete()}
+    pending = [tree.root] if wanted else []
+    while pending:
+        directory = pending.pop()
+        for entry in list(read_directory(tree, directory, 0)):
+            if entry.name in (b".", b".."):
+                continue
+            if entry.type == stat.S_IFDIR:
+                below = lookup(tree, directory, entry.name)
+                if isinstance(below, Directory) and below.lowers:
+                    pending.append(below)
+            elif entry.number in wanted:
+                node = lookup(tree, directory, entry.name)
+                copy_up_name(tree, node, directory, entry.name)
+                tree.nodes.settle(node)
+        tree.nodes.settle(directory)

@@ -22,8 +22,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from cowfs.linux import AT_FDCWD
 from cowfs.union.layer import Layer, WritableLayer
-from cowfs.union.whiteout import Marks
+from cowfs.union.whiteout import Marks, make_whiteout
 
 FORMAT = 1
 
@@ -132,6 +133,7 @@ def lock(upper: Path, *, exclusive: bool) -> int:
 def open_upper(place: Upper, *, user_marks: bool) -> tuple[WritableLayer, Marks]:
     """Open a locked layer for writing and find out which marks it can hold; what a crash left in work/ is removed."""
     namespace = _namespace(place, user_marks=user_marks)
+    _check_whiteouts(place)
     try:
         writable = WritableLayer(os.fsencode(place.upper), os.fsencode(place.work))
     except OSError as error:
@@ -216,6 +218,20 @@ def _namespace(place: Upper, *, user_marks: bool) -> str:
             "Put the layer on ext4, xfs, btrfs or a tmpfs of Linux 6.6 or later."
         )
     return "user"
+
+
+def _check_whiteouts(place: Upper) -> None:
+    probe = os.fsencode(place.work / _PROBE)
+    with suppress(FileNotFoundError):
+        os.unlink(probe)
+    try:
+        make_whiteout(AT_FDCWD, probe)
+    except OSError as error:
+        raise LayerError(
+            f"The file system of {place.work} cannot hold whiteouts ({error.strerror}), as a union's own mount cannot: "
+            "put the layer on another one."
+        ) from error
+    os.unlink(probe)
 
 
 def _can_mark(work: Path, namespace: str) -> bool:

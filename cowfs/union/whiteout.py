@@ -3,6 +3,7 @@
 whiteout   a character device 0/0: the name is deleted, whatever lies below
 opaque     extended attribute ``overlay.opaque`` = "y" on a directory: nothing below shows through
 redirect   ``overlay.redirect`` on a directory: its lower content lies at "/another/path", or at a "name" beside it
+metacopy   ``overlay.metacopy``, overlayfs's with metacopy=on: only metadata was copied up; such a file cannot be read
 origin     ``overlay.cowfs.origin`` on a copied-up file, ours: "device-inode" of the base file whose identity it keeps
 
 The attributes are ``trusted.overlay.*``, or ``user.overlay.*`` where the daemon may not write trusted ones (kernel
@@ -51,6 +52,7 @@ class Marks:
         self._escaped = self.prefix + b"overlay."
         self._opaque = self.prefix + b"opaque"
         self._redirect = self.prefix + b"redirect"
+        self._metacopy = self.prefix + b"metacopy"
         self._origin = self.prefix + b"cowfs.origin"
 
     def directory_marks(self, dir_fd: int, name: bytes) -> DirectoryMarks:
@@ -75,8 +77,17 @@ class Marks:
         os.setxattr(attribute_path(dir_fd, name), self._redirect, redirect, follow_symlinks=False)
 
     def origin(self, dir_fd: int, name: bytes) -> tuple[int, int] | None:
-        """The ``(slot, inode)`` of the base file that this file was copied up from, if it says so."""
-        value = _get(attribute_path(dir_fd, name), self._origin)
+        """The ``(slot, inode)`` of the base file that this file was copied up from, if it says so.
+
+        OSError EIO for a file of which overlayfs, with metacopy=on, copied up only the metadata.
+        """
+        path = attribute_path(dir_fd, name)
+        names = os.listxattr(path, follow_symlinks=False)
+        if not names:
+            return None
+        if os.fsdecode(self._metacopy) in names:
+            raise OSError(errno.EIO, "overlayfs left the content of this file below (metacopy=on)", name)
+        value = _get(path, self._origin) if os.fsdecode(self._origin) in names else None
         return None if value is None else parse_identity(value)
 
     def set_origin(self, dir_fd: int, name: bytes, identity: tuple[int, int]) -> None:

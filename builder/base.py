@@ -20,7 +20,6 @@ INCLUDED = ("fakeroot",)
 class BaseOptions:
     """What `cowbuild create` is asked for."""
 
-    target: Path
     suite: str
     architecture: str | None = None
     variant: str = "buildd"
@@ -38,10 +37,10 @@ def check_free(target: Path) -> None:
         raise Problem(f"{target.parent} is not a directory")
 
 
-def create(options: BaseOptions, directory: Path) -> None:
-    """Make a base with mmdebstrap in the private `directory`, and rename it to its place when it is whole.
+def create(options: BaseOptions, directory: Path) -> Path:
+    """Make a base with mmdebstrap in the private `directory`; return the tree, to be renamed to its place.
 
-    `directory` must be on the target's file system. Problem when mmdebstrap fails or the target has appeared meanwhile.
+    Problem when mmdebstrap is missing or fails.
     """
     if not options.keyring.exists():
         raise Problem(f"The keyring {options.keyring} is missing", "apt-get install debian-archive-keyring")
@@ -68,8 +67,7 @@ def create(options: BaseOptions, directory: Path) -> None:
         raise Problem("mmdebstrap is missing", "apt-get install mmdebstrap") from None
     if done.returncode != 0:
         raise Problem(f"mmdebstrap failed with exit code {done.returncode}", "Its own messages are above.")
-    check_free(options.target)
-    made.rename(options.target)
+    return made
 
 
 def check_ours(base: Path) -> None:

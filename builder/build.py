@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,31 +12,13 @@ from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
-from builder import apt, artifacts, base, beneath, depends, rootless, source
+from builder import artifacts, base, beneath, depends, rootless, source
 from builder.log import BuildLog, Interrupted, Problem, timestamp
-from builder.process import TimedOut, logged, output, shown
-from builder.sandbox import ROOT, Identity, Sandbox
-from builder.session import mounted
+from builder.process import TimedOut, shown
+from builder.session import BUILDER, USER_NAME, VARIABLES, Session, opened
 from builder.summary import StageFailed, Status, Summary
 
-# Above the users and the system users of Debian (Policy 9.2.2), so that outside a user namespace it is nobody's.
-BUILDER = Identity(uid=60998, gid=60998)
-USER_NAME = "cowbuild"
 PLACE = "build/reproducible-path"
-PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-
-# Run as root inside before anything else. Files that may be links are replaced, not written through.
-PREPARE = """
-set -e
-for file in etc/resolv.conf etc/hosts usr/sbin/policy-rc.d; do rm -f "$file"; done
-printf '%s' "$1" > etc/resolv.conf
-printf '127.0.0.1 localhost\\n127.0.1.1 %s\\n::1 localhost ip6-localhost ip6-loopback\\n' "$2" > etc/hosts
-printf '#!/bin/sh\\nexit 101\\n' > usr/sbin/policy-rc.d
-chmod 755 usr/sbin/policy-rc.d
-printf '%s:x:%s:\\n' "$3" "$5" >> etc/group
-printf '%s:x:%s:%s::/nonexistent:/bin/sh\\n' "$3" "$4" "$5" >> etc/passwd
-"""
-
 
 @dataclass(frozen=True)
 class BuildOptions:
@@ -79,11 +60,7 @@ class Job:
         self.summary = Summary()
         self.source = source.read(options.dsc)
         self.architecture = base.architecture(options.base)
-        self.sandbox = Sandbox(
-            directory / "root",
-            hostname=socket.gethostname().partition(".")[0] or "localhost",
-            environment={"PATH": PATH, "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "SHELL": "/bin/sh", "TERM": "dumb"},
-        )
+        self._session: Session | None = None
         self.stage = "create-session"
         self.result: artifacts.Artifacts | None = None
 
@@ -100,27 +77,17 @@ class Job:
         except OSError as problem:
             raise StageFailed(stage, status, str(problem)) from None
 
-    def run(
-        self,
-        *command: str,
-        identity: Identity = ROOT,
-        network: bool = False,
-        directory: str = "/",
-        environment: dict[str, str] | None = None,
-        time_limit: float | None = None,
-        silence_limit: float | None = None,
-    ) -> None:
-        """Run a command in the session, its output into the log. Problem when it fails."""
-        code = logged(
-            self.sandbox.command(
-                command, identity=identity, network=network, directory=directory, environment=environment
-            ),
-            self.log,
-            time_limit=time_limit,
-            silence_limit=silence_limit,
-        )
-        if code != 0:
-            raise Problem(f"{shown(command[:2])} failed with exit code {code}")
+    @property
+    def session(self) -> Session:
+        assert self._session is not None, "only while the session is open"
+        return self._session
+
+    @contextmanager
+    def open_session(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            with self.part("create-session", Status.GIVEN_BACK):
+                self._session = stack.enter_context(opened(self.options.base, self.directory, self.log))
+            yield
 
     @property
     def build_directory(self) -> str:
@@ -173,8 +140,7 @@ def build(options: BuildOptions, directory: Path) -> int:
 
 
 def run_stages(job: Job) -> None:
-    with session(job):
-        prepare(job)
+    with job.open_session():
         update_chroot(job)
         fetch_source(job)
         install_dependencies(job)
@@ -219,34 +185,14 @@ def fetch_source(job: Job) -> None:
             job.log.line(f"{listed.name}: {listed.size} bytes, checksum right")
 
 
-@contextmanager
-def session(job: Job) -> Iterator[None]:
-    with ExitStack() as stack:
-        with job.part("create-session", Status.GIVEN_BACK):
-            stack.enter_context(mounted(job.options.base, job.directory))
-        yield
-
-
-def prepare(job: Job) -> None:
-    """Give the session what a build expects and the base does not have: name resolution, a user, quiet services."""
-    with job.part("chroot-setup", Status.GIVEN_BACK):
-        try:
-            resolver = Path("/etc/resolv.conf").read_text()
-        except OSError:
-            resolver = ""
-        identity = (USER_NAME, str(BUILDER.uid), str(BUILDER.gid))
-        job.run("sh", "-c", PREPARE, "prepare", resolver, job.sandbox.hostname, *identity)
-
-
 def update_chroot(job: Job) -> None:
     job.log.section("Update chroot")
     if job.options.apt_update:
         with job.part("apt-get-update", Status.GIVEN_BACK):
-            job.run("apt-get", "-q", *apt.OPTIONS, "update", network=True, environment=apt.ENVIRONMENT)
+            job.session.apt_get("update")
     if job.options.apt_upgrade:
         with job.part("apt-get-dist-upgrade", Status.GIVEN_BACK):
-            command = ("apt-get", "-q", "-y", *apt.OPTIONS, "dist-upgrade")
-            job.run(*command, network=True, environment=apt.ENVIRONMENT)
+            job.session.apt_get("dist-upgrade")
 
 
 def install_dependencies(job: Job) -> None:
@@ -269,14 +215,13 @@ def install_dependencies(job: Job) -> None:
             job.log.line(f"Build-Conflicts: {request.conflicts}")
         described = job.directory / "build-depends.dsc"
         described.write_text(request.as_dsc())
-        with beneath.directory(job.sandbox.root, "var/tmp") as place:
+        with beneath.directory(job.session.root, "var/tmp") as place:
             beneath.copy_in(described, place, "cowbuild-build-depends.dsc")
         inside = "/var/tmp/cowbuild-build-depends.dsc"
-        command = ("apt-get", "-q", "-y", *apt.OPTIONS, "build-dep", inside)
-        job.run(*command, network=True, environment=apt.ENVIRONMENT)
+        job.session.apt_get("build-dep", inside)
         # The build has no network, and is not told whom the machine asks for names.
         after = f"rm -f {inside} && " + (":" if options.network else ": > /etc/resolv.conf")
-        job.run("sh", "-c", after)
+        job.session.run("sh", "-c", after)
     job.summary.note_seconds("Install-Time", time.monotonic() - started)
 
 
@@ -294,12 +239,12 @@ def unpack(job: Job) -> None:
     job.log.section("Build")
     job.log.subsection("Unpack source")
     with job.part("unpack", Status.GIVEN_BACK):
-        job.run("sh", "-c", f"mkdir -p /{PLACE} && chown {BUILDER.uid}:{BUILDER.gid} /{PLACE}")
-        with beneath.directory(job.sandbox.root, PLACE) as place:
+        job.session.run("sh", "-c", f"mkdir -p /{PLACE} && chown {BUILDER.uid}:{BUILDER.gid} /{PLACE}")
+        with beneath.directory(job.session.root, PLACE) as place:
             for file in sorted((job.directory / "source").iterdir()):
                 beneath.copy_in(file, place, file.name)
         command = ("dpkg-source", "--no-check", "-x", job.source.dsc.name, job.source.directory_name)
-        job.run(*command, identity=BUILDER, directory=f"/{PLACE}", environment={"HOME": "/nonexistent"})
+        job.session.run(*command, identity=BUILDER, directory=f"/{PLACE}", environment={"HOME": "/nonexistent"})
 
 
 def check_space(job: Job) -> None:
@@ -322,7 +267,7 @@ def run_build(job: Job) -> None:
     if options.profiles:
         variables["DEB_BUILD_PROFILES"] = " ".join(options.profiles)
     job.log.subsection("User Environment")
-    for name, value in sorted({**job.sandbox.environment, **variables}.items()):
+    for name, value in sorted({**VARIABLES, **variables}.items()):
         job.log.line(f"{name}={value}")
     job.log.subsection("dpkg-buildpackage")
     command = (
@@ -333,7 +278,7 @@ def run_build(job: Job) -> None:
     started = time.monotonic()
     try:
         with job.part("build", Status.ATTEMPTED):
-            job.run(
+            job.session.run(
                 *command,
                 identity=BUILDER,
                 network=options.network,
@@ -349,7 +294,7 @@ def run_build(job: Job) -> None:
 
 
 def _note_space(job: Job) -> None:
-    used = output(job.sandbox.command(["du", "-sk", job.build_directory]))
+    used = job.session.output("du", "-sk", job.build_directory)
     job.summary.kilobytes = int(used.split()[0])
     job.summary.fields["Build-Space"] = job.summary.fields["Space"] = str(job.summary.kilobytes)
 
@@ -358,7 +303,7 @@ def take_artifacts(job: Job) -> None:
     with job.part("fetch-artifacts", Status.ATTEMPTED):
         staging = job.directory / "artifacts"
         staging.mkdir()
-        job.result = artifacts.take(job.sandbox.root, PLACE, staging)
+        job.result = artifacts.take(job.session.root, PLACE, staging)
 
 
 def show_artifacts(job: Job) -> None:
@@ -374,7 +319,7 @@ def show_artifacts(job: Job) -> None:
         # Inside: dpkg-deb reads what the build wrote, and not every machine has it.
         with job.part("package-contents", Status.ATTEMPTED):
             for what in ("--info", "--contents"):
-                job.run("dpkg-deb", what, package.name, identity=BUILDER, directory=f"/{PLACE}")
+                job.session.run("dpkg-deb", what, package.name, identity=BUILDER, directory=f"/{PLACE}")
                 job.log.line()
 
 

@@ -1,15 +1,23 @@
-"""One throw-away root: a base below, a layer of its own on top. The only module that knows cowfs."""
+"""One throw-away root: a base below, a layer of its own on top, and commands run in it.
+
+The only module that knows cowfs.
+"""
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder.log import Problem
+from builder import apt
+from builder.log import BuildLog, Problem
+from builder.process import logged, output, shown
+from builder.sandbox import ROOT, Identity, Sandbox
 
 COWFS = (sys.executable, "-P", "-m", "cowfs.cli")
 
@@ -18,6 +26,110 @@ MOUNT_OPTIONS = "allow_other,nosuid,nodev"
 
 USABLE_WITHIN = 30.0
 ENDED_WITHIN = 10.0
+
+
+# Above the users and the system users of Debian (Policy 9.2.2), so that outside a user namespace it is nobody's.
+BUILDER = Identity(uid=60998, gid=60998)
+USER_NAME = "cowbuild"
+
+VARIABLES = {
+    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "LANG": "C.UTF-8",
+    "LC_ALL": "C.UTF-8",
+    "SHELL": "/bin/sh",
+}
+
+# Run as root inside before anything else. Files that may be links are replaced, not written through.
+PREPARE = """
+set -e
+for file in etc/resolv.conf etc/hosts usr/sbin/policy-rc.d; do rm -f "$file"; done
+printf '%s' "$1" > etc/resolv.conf
+printf '127.0.0.1 localhost\\n127.0.1.1 %s\\n::1 localhost ip6-localhost ip6-loopback\\n' "$2" > etc/hosts
+printf '#!/bin/sh\\nexit 101\\n' > usr/sbin/policy-rc.d
+chmod 755 usr/sbin/policy-rc.d
+printf '%s:x:%s:\\n' "$3" "$5" >> etc/group
+printf '%s:x:%s:%s::/nonexistent:/bin/sh\\n' "$3" "$4" "$5" >> etc/passwd
+"""
+
+# What PREPARE did, undone, for a session that becomes a base.
+SETTLE = """
+set -e
+rm -f etc/resolv.conf usr/sbin/policy-rc.d
+for file in etc/group etc/passwd; do sed -i "/^$1:/d" "$file"; done
+apt-get clean
+"""
+
+
+class Session:
+    """A mounted root, and the log of what is run in it."""
+
+    def __init__(self, root: Path, log: BuildLog) -> None:
+        self.root = root
+        self.log = log
+        self.hostname = socket.gethostname().partition(".")[0] or "localhost"
+        self.sandbox = Sandbox(root, hostname=self.hostname, environment=VARIABLES)
+
+    def prepare(self) -> None:
+        """Give the root what a build expects and a base has not: name resolution, a user, quiet services."""
+        try:
+            resolver = Path("/etc/resolv.conf").read_text()
+        except OSError:
+            resolver = ""
+        identity = (USER_NAME, str(BUILDER.uid), str(BUILDER.gid))
+        self.run("sh", "-c", PREPARE, "prepare", resolver, self.hostname, *identity)
+
+    def settle(self) -> None:
+        """Undo `prepare`, for a root that is to become a base."""
+        self.run("sh", "-c", SETTLE, "settle", USER_NAME)
+
+    def run(
+        self,
+        *command: str,
+        identity: Identity = ROOT,
+        network: bool = False,
+        directory: str = "/",
+        environment: Mapping[str, str] | None = None,
+        time_limit: float | None = None,
+        silence_limit: float | None = None,
+    ) -> None:
+        """Run a command in the root, its output into the log. Problem when it fails, TimedOut past a limit (in s)."""
+        code = logged(
+            self.sandbox.command(
+                command,
+                identity=identity,
+                network=network,
+                directory=directory,
+                environment={"TERM": "dumb", **(environment or {})},
+            ),
+            self.log,
+            time_limit=time_limit,
+            silence_limit=silence_limit,
+        )
+        if code != 0:
+            raise Problem(f"{shown(command[:2])} failed with exit code {code}")
+
+    def apt_get(self, *words: str) -> None:
+        """Run apt-get in the root, with the network and without questions. Problem when it fails."""
+        self.run("apt-get", "-q", "-y", *apt.OPTIONS, *words, network=True, environment=apt.ENVIRONMENT)
+
+    def output(self, *command: str) -> str:
+        """What a command in the root prints. Problem when it fails."""
+        return output(self.sandbox.command(command))
+
+    def interactive(self, command: Sequence[str], *, identity: Identity, network: bool) -> int:
+        """Run a command on the caller's terminal; its exit code."""
+        variables = {"TERM": os.environ.get("TERM", "dumb"), "HOME": "/root" if identity == ROOT else "/nonexistent"}
+        words = self.sandbox.command(command, identity=identity, network=network, environment=variables)
+        return subprocess.run(words, check=False).returncode
+
+
+@contextmanager
+def opened(base: Path, directory: Path, log: BuildLog) -> Iterator[Session]:
+    """A prepared session over `base`, kept in the private `directory`. Problem when it cannot be had."""
+    with mounted(base, directory) as root:
+        session = Session(root, log)
+        session.prepare()
+        yield session
 
 
 @contextmanager

@@ -1,0 +1,62 @@
+"""Working in a base and on it: a shell or a command in a session, and the session's result as the new base."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from builder import store
+from builder.log import BuildLog, Problem
+from builder.sandbox import ROOT
+from builder.session import BUILDER, Session, opened
+
+
+def update(name: str, directory: Path) -> int:
+    """Upgrade a base's packages in a session, and put the result in the base's place. Problem when that fails."""
+    log = BuildLog()
+    with store.held(name) as tree, opened(tree, directory, log) as session:
+        session.apt_get("update")
+        session.apt_get("--autoremove", "dist-upgrade")
+        made = _copied(session, directory)
+    store.publish(name, made)
+    log.line(f"cowbuild: the base {name} is up to date")
+    return 0
+
+
+def work_in(
+    name: str, command: Sequence[str], directory: Path, *, save: bool, as_builder: bool, network: bool
+) -> int:
+    """Run a command on the terminal, in a session over a base; its exit code.
+
+    With `save` the session becomes the base where the command ended with 0. Problem when it cannot be had.
+    """
+    log = BuildLog()
+    made = None
+    with store.held(name) as tree, opened(tree, directory, log) as session:
+        code = session.interactive(command, identity=BUILDER if as_builder else ROOT, network=network)
+        if save and code == 0:
+            made = _copied(session, directory)
+    if made is not None:
+        store.publish(name, made)
+        log.line(f"cowbuild: saved as the base {name}")
+    elif save:
+        log.line(f"cowbuild: not saved, since the exit code was {code}")
+    return code
+
+
+def _copied(session: Session, directory: Path) -> Path:
+    """A copy of the session as a base, to be published when the session and its hold on the old base have ended."""
+    session.settle()
+    made = directory / "base"
+    # The mount's view, whole, with owners, links, holes and extended attributes; blocks are shared where that can be.
+    copied = subprocess.run(
+        ["cp", "-a", "--reflink=auto", "--sparse=auto", session.root, made],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if copied.returncode != 0:
+        raise Problem("The session cannot be saved", copied.stderr.strip())
+    return made

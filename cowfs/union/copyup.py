@@ -6,6 +6,7 @@ A crash leaves the old state or the new. What a parent directory shows, its time
 import errno
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
 
 from cowfs import linux
@@ -190,7 +191,13 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
     os.mkdir(staged, 0o700, dir_fd=staging_fd)
     try:
         _copy_metadata(tree, (dir_fd, name), (staging_fd, staged), status)
-        _move_into(tree, staged, directory.parent, directory.name)
+        try:
+            _move_into(tree, staged, directory.parent, directory.name)
+        except PermissionError:
+            # Moving a directory elsewhere writes to it, too: its "..", rename(2).
+            linux.chmod(staging_fd, staged, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
+            _move_into(tree, staged, directory.parent, directory.name)
+            linux.chmod(tree.upper_fd(directory.parent), directory.name, stat.S_IMODE(status.st_mode))
     except OSError:
         os.rmdir(staged, dir_fd=staging_fd)
         raise
@@ -200,9 +207,9 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
 def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result) -> None:
     """Give a staged copy its metadata and move it to where the node belongs."""
     identity = tree.lower_identity(node, status)
-    _copy_metadata(tree, tree.locate(node), (tree.upper.staging_fd, staged), status)
-    if identity is not None:
+    if identity is not None:  # before the mode may shut us out
         tree.marks.set_origin(tree.upper.staging_fd, staged, identity)
+    _copy_metadata(tree, tree.locate(node), (tree.upper.staging_fd, staged), status)
     parent, name = node.parent, node.name
     if node.unlinked or parent is None:
         orphan = b"%d" % node.number
@@ -225,18 +232,37 @@ def _link_name(
     tree: Tree, shelter: tuple[int, bytes], identity: tuple[int, int], parent: Directory, name: bytes
 ) -> None:
     """Let a name that shows an indexed file from below be a name in the upper layer."""
-    parent_fd = tree.upper_fd(parent)
-    before = os.stat(SELF, dir_fd=parent_fd)
-    os.link(shelter[1], name, src_dir_fd=shelter[0], dst_dir_fd=parent_fd, follow_symlinks=False)
-    linux.set_times(parent_fd, SELF, before.st_atime_ns, before.st_mtime_ns)
+
+    def make(parent_fd: int) -> None:
+        os.link(shelter[1], name, src_dir_fd=shelter[0], dst_dir_fd=parent_fd, follow_symlinks=False)
+
+    _enter(tree.upper_fd(parent), make)
     tree.links.set_names_below(identity, max(0, (tree.links.names_below(identity) or 0) - 1))
 
 
 def _move_into(tree: Tree, staged: bytes, parent: Directory, name: bytes) -> None:
     """Rename a staged entry into an upper directory, whose times stay as they were."""
-    parent_fd = tree.upper_fd(parent)
+
+    def make(parent_fd: int) -> None:
+        os.rename(staged, name, src_dir_fd=tree.upper.staging_fd, dst_dir_fd=parent_fd)
+
+    _enter(tree.upper_fd(parent), make)
+
+
+def _enter(parent_fd: int, make: Callable[[int], None]) -> None:
+    """Let ``make`` add an entry to an upper directory, whose times stay as they were.
+
+    Its mode may shut out a daemon without CAP_DAC_OVERRIDE: a file can be changed where none can be added.
+    """
     before = os.stat(SELF, dir_fd=parent_fd)
-    os.rename(staged, name, src_dir_fd=tree.upper.staging_fd, dst_dir_fd=parent_fd)
+    try:
+        make(parent_fd)
+    except PermissionError:
+        linux.chmod(parent_fd, SELF, stat.S_IMODE(before.st_mode) | stat.S_IRWXU)
+        try:
+            make(parent_fd)
+        finally:
+            linux.chmod(parent_fd, SELF, stat.S_IMODE(before.st_mode))
     linux.set_times(parent_fd, SELF, before.st_atime_ns, before.st_mtime_ns)
 
 

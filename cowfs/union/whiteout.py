@@ -16,6 +16,8 @@ import os
 import stat
 from typing import NamedTuple
 
+from cowfs import linux
+
 _WHITEOUT_DEVICE = os.makedev(0, 0)
 _ABSENT = (errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES)
 
@@ -71,10 +73,10 @@ class Marks:
         return DirectoryMarks(opaque == b"y", redirect)
 
     def set_opaque(self, dir_fd: int, name: bytes) -> None:
-        os.setxattr(attribute_path(dir_fd, name), self._opaque, b"y", follow_symlinks=False)
+        _set_on_directory(dir_fd, name, self._opaque, b"y")
 
     def set_redirect(self, dir_fd: int, name: bytes, redirect: bytes) -> None:
-        os.setxattr(attribute_path(dir_fd, name), self._redirect, redirect, follow_symlinks=False)
+        _set_on_directory(dir_fd, name, self._redirect, redirect)
 
     def origin(self, dir_fd: int, name: bytes) -> tuple[int, int] | None:
         """The ``(slot, inode)`` of the base file that this file was copied up from, if it says so.
@@ -126,6 +128,20 @@ def parse_identity(text: bytes) -> tuple[int, int] | None:
 def _valid_redirect(redirect: bytes) -> bool:
     components = redirect[1:].split(b"/") if redirect.startswith(b"/") else [redirect]
     return all(part not in (b"", b".", b"..") and b"/" not in part and b"\0" not in part for part in components)
+
+
+def _set_on_directory(dir_fd: int, name: bytes, attribute: bytes, value: bytes) -> None:
+    """Set a mark; a directory's mode may forbid that to a daemon without CAP_DAC_OVERRIDE, xattr(7)."""
+    path = attribute_path(dir_fd, name)
+    try:
+        os.setxattr(path, attribute, value, follow_symlinks=False)
+    except PermissionError:
+        mode = stat.S_IMODE(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
+        linux.chmod(dir_fd, name, mode | stat.S_IRWXU)
+        try:
+            os.setxattr(path, attribute, value, follow_symlinks=False)
+        finally:
+            linux.chmod(dir_fd, name, mode)
 
 
 def _get(path: bytes, name: bytes) -> bytes | None:

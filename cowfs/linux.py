@@ -47,12 +47,14 @@ MS_NOATIME: Final = 1024
 MNT_DETACH: Final = 2
 _OPEN_TREE_CLONE: Final = 1
 _OPEN_TREE_CLOEXEC: Final = os.O_CLOEXEC
+_MOVE_MOUNT_F_EMPTY_PATH: Final = 4
 _MOUNT_ATTR_RDONLY: Final = 0x1
 _MOUNT_ATTR_NOATIME: Final = 0x10
 _MOUNT_ATTR_ATIME_MASK: Final = 0x70
 
 # asm-generic/unistd.h: the numbers of calls younger than 5.0 are the same on every architecture.
 _SYS_OPEN_TREE: Final = 428
+_SYS_MOVE_MOUNT: Final = 429
 _SYS_MOUNT_SETATTR: Final = 442
 _SYS_FCHMODAT2: Final = 452
 
@@ -212,3 +214,19 @@ def prctl(option: int, argument: int) -> None:
     """prctl(2) with one argument."""
     if _libc.prctl(option, argument, 0, 0, 0) != 0:
         _raise_errno()
+
+
+def open_tree(path: bytes) -> int:
+    """open_tree(2): a descriptor of a detached bind mount of a directory, gone when it is closed."""
+    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
+    fd = int(_libc.syscall(_SYS_OPEN_TREE, AT_FDCWD, ctypes.c_char_p(path), flags))
+    if fd < 0:
+        _raise_errno(path)
+    return fd
+
+
+def move_mount(fd: int, target: bytes) -> None:
+    """move_mount(2): attaches what open_tree gave."""
+    arguments = (fd, ctypes.c_char_p(b""), AT_FDCWD, ctypes.c_char_p(target), _MOVE_MOUNT_F_EMPTY_PATH)
+    if _libc.syscall(_SYS_MOVE_MOUNT, *arguments) != 0:
+        _raise_errno(target)

@@ -11,10 +11,10 @@ from pathlib import Path
 import trio
 
 from cowfs import layers
-from cowfs.fuse import session
 from cowfs.fuse.device import Device, MountError, MountOptions
 from cowfs.fuse.device import mount as mount_device
 from cowfs.fuse.engine import EngineSettings
+from cowfs.fuse.session import Session
 from cowfs.layers import LayerError
 from cowfs.union.complete import complete_layer
 from cowfs.union.copyup import copy_root
@@ -56,29 +56,33 @@ class Mount:
         self._lock = layers.lock(self.place.upper, exclusive=True)
         try:
             upper, marks = layers.open_upper(self.place, user_marks=request.user_marks)
-            layers.check_and_record(self.place, marks, bases, "mounted")
-            self._bases, self._marks = bases, marks
+            layers.check_and_record(self.place, upper, marks, bases, "mounted")
+            self._bases = bases
             self.tree = Tree(opened, upper, marks, durable=request.durable)
             self.tree.copy_up_inline_limit = _INLINE_COPY
             if self.place.fresh:
                 copy_root(self.tree)
             os.umask(0)  # the union applies the caller's
             self.device: Device = mount_device(request.mountpoint, request.options)
+            self._settings = EngineSettings(debug=request.debug, durable=request.durable)
+            self._session: Session | None = None
+            if request.engine == "direct":
+                self._session = Session(self.device, self.tree, self._settings)
+                self._session.settle()
         except BaseException:
             layers.discard(self.place)
             raise
 
     async def serve(self) -> None:
         """Answer until the mount is gone; SIGINT, SIGTERM and SIGHUP unmount it."""
-        settings = EngineSettings(debug=self._request.debug, durable=self._request.durable)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._unmount_on_signal, nursery.cancel_scope)
-            if self._request.engine == "pyfuse3":
+            if self._session is None:
                 from cowfs.fuse import pyfuse  # its C library is needed by nobody else
 
-                await pyfuse.serve(self.device, self.tree, settings)
+                await pyfuse.serve(self.device, self.tree, self._settings)
             else:
-                await session.serve(self.device, self.tree, settings)
+                await self._session.run()
             nursery.cancel_scope.cancel()
 
     def close(self) -> None:
@@ -90,7 +94,7 @@ class Mount:
         if self.place.temporary:
             layers.discard(self.place)
         else:
-            layers.check_and_record(self.place, self._marks, self._bases, "clean")
+            layers.check_and_record(self.place, self.tree.upper, self.tree.marks, self._bases, "clean")
         os.close(self._lock)
 
     async def _unmount_on_signal(self, scope: trio.CancelScope) -> None:

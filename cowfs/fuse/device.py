@@ -64,6 +64,23 @@ class Device:
         """Raises MountError when the mount is busy and `lazy` is false."""
         unmount(self.mountpoint, lazy=lazy)
 
+    def move_up(self, name: str) -> None:
+        """Puts the directory `name` of the mounted root in the place of that root, or leaves all if that may not be.
+
+        To be called from a thread, since it asks the engine for the name. For a moment nothing is mounted. Raises
+        OSError if then the mounting fails.
+        """
+        mountpoint = os.fsencode(self.mountpoint)
+        try:
+            tree = linux.open_tree(mountpoint + b"/" + os.fsencode(name))
+        except OSError:
+            return
+        try:
+            linux.unmount(mountpoint, linux.MNT_DETACH)
+            linux.move_mount(tree, mountpoint)
+        finally:
+            os.close(tree)
+
     def close(self) -> None:
         """Gives up the device: the kernel then fails every request of a mount that is still there."""
         if self.fd >= 0:

@@ -13,7 +13,7 @@ import os
 import stat
 import struct
 from collections.abc import Awaitable, Callable
-from errno import EINVAL, ENOSYS, ENOTDIR, ENOTTY, ENXIO, ERANGE
+from errno import EINVAL, ENOENT, ENOSYS, ENOTDIR, ENOTTY, ENXIO, ERANGE
 from functools import partial
 
 from cowfs.fuse import abi, messages
@@ -40,6 +40,10 @@ MAX_WRITE = MAX_PAGES * PAGE_SIZE
 BUFFER_SIZE = MAX_WRITE + PAGE_SIZE
 MAX_BACKGROUND = 64
 """Read-ahead and write-back requests that the kernel may have under way."""
+
+ROOT_NAME = "root"
+ROOT_ALIAS = 1 << 32
+"""The kernel's number for the union's root when that is not the FUSE root; node numbers have 32 bits."""
 
 WANTED = (
     InitFlag.ASYNC_READ
@@ -202,6 +206,14 @@ class Handlers:
             return NEGATIVE_ENTRY
         return self._entry(node)
 
+    def lookup_root(self, _: int, message: Message) -> Reply:
+        """The name under which the union's root shows in the FUSE root, while session.py moves it up."""
+        if _name(message, HEADER_SIZE) != ROOT_NAME.encode():
+            raise OSError(ENOENT, "")
+        self.tree.nodes.add_alias(ROOT_ALIAS, self.tree.root)
+        self.tree.root.lookups += 1
+        return messages.entry(get_attributes(self.tree, self.tree.root), ROOT_ALIAS)
+
     def forget(self, number: int, message: Message) -> Reply:
         self.tree.nodes.forget(number, abi.FORGET_IN.unpack_from(message, HEADER_SIZE)[0])
         return None
@@ -290,7 +302,7 @@ class Handlers:
     def getxattr(self, number: int, message: Message) -> Reply:
         size, _ = abi.GETXATTR_IN.unpack_from(message, HEADER_SIZE)
         name = _name(message, HEADER_SIZE + abi.GETXATTR_IN.size)
-        if name == STATISTICS_NAME and number == abi.ROOT_ID:
+        if name == STATISTICS_NAME and self._node(number) is self.tree.root:
             value = self.settings.counters.as_json(nodes=len(self.tree.nodes))
         else:
             value = xattrs.get_xattr(self.tree, self._node(number), name)

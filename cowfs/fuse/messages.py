@@ -136,15 +136,15 @@ def error_reply(unique: int, error: int) -> bytes:
     return _pack_out_header(OUT_HEADER_SIZE, -error, unique)
 
 
-def entry(attributes: Attributes) -> bytes:
-    """fuse_entry_out for a node: name and attributes valid for ever.
+def entry(attributes: Attributes, node: int = 0) -> bytes:
+    """fuse_entry_out for a node, numbered like its inode by default: name and attributes valid for ever.
 
     The generation is always 0: a number is given to another file only when the kernel has forgotten the first.
     """
     ino, mode, nlink, uid, gid, rdev, size, blocks, blksize, atime, mtime, ctime = attributes
     # rdev: the kernel's 32-bit encoding is the low half of the C library's.
     return _pack_entry(
-        ino, 0, FOREVER, FOREVER, 0, 0,
+        node or ino, 0, FOREVER, FOREVER, 0, 0,
         ino, size, blocks, atime // NANOSECONDS, mtime // NANOSECONDS, ctime // NANOSECONDS,
         atime % NANOSECONDS, mtime % NANOSECONDS, ctime % NANOSECONDS,
         mode, nlink, uid, gid, rdev & 0xFFFFFFFF, blksize, 0,

@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import select
+import threading
 import time
 import traceback
 from functools import partial
@@ -20,7 +21,7 @@ from cowfs.fuse import abi, messages
 from cowfs.fuse.abi import Opcode
 from cowfs.fuse.device import Device
 from cowfs.fuse.engine import EngineSettings
-from cowfs.fuse.handlers import BUFFER_SIZE, Handlers, Message, Reply, TakesLongError, Work
+from cowfs.fuse.handlers import BUFFER_SIZE, ROOT_NAME, Handlers, Message, Reply, TakesLongError, Work
 from cowfs.fuse.messages import HEADER_SIZE
 from cowfs.fuse.slow import SlowWork
 from cowfs.union.copyup import CopyUpNeeded
@@ -43,13 +44,9 @@ JOIN_LIMIT = 4096
 _log = logging.getLogger("cowfs")
 
 
-async def serve(device: Device, tree: Tree, settings: EngineSettings) -> None:
-    """Answers requests until the file system is unmounted, or the surrounding cancel scope is cancelled."""
-    await Session(device, tree, settings).run()
-
-
 class Session:
     def __init__(self, device: Device, tree: Tree, settings: EngineSettings) -> None:
+        self._device = device
         self._fd = device.fd
         self._debug = settings.debug
         self._counters = settings.counters
@@ -67,8 +64,36 @@ class Session:
         poll.register(self._fd, select.POLLIN)
         self._poll = poll.poll
 
+    def settle(self) -> None:
+        """Serves the mounting itself: moves the union's root into the place of the FUSE root.
+
+        The kernel makes the inode of a FUSE root before INIT has told it of POSIX_ACL, and then never keeps that
+        inode's ACL: each walk of a path by an ordinary user would ask for it, nine of ten requests of a build. Any
+        other inode's ACL is kept, so the union's root is shown as a child of the FUSE root, and bound over it. A user
+        who had to ask fusermount3 to mount may not do that, and keeps the FUSE root. Raises OSError.
+        """
+        if os.geteuid() != 0:
+            return
+        lookup, self._table[Opcode.LOOKUP] = self._table[Opcode.LOOKUP], self._handlers.lookup_root
+        problems: list[OSError] = []
+
+        def move_up() -> None:
+            try:
+                self._device.move_up(ROOT_NAME)
+            except OSError as error:
+                problems.append(error)
+
+        mover = threading.Thread(target=move_up, daemon=True)
+        mover.start()
+        while mover.is_alive() and not self._ended:
+            self._serve_burst()
+        self._table[Opcode.LOOKUP] = lookup
+        if problems:
+            raise problems[0]
+
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
+        """Answers requests until the file system is unmounted, or the surrounding cancel scope is cancelled."""
         async with trio.open_nursery() as self._nursery:
             while not self._ended:
                 await trio.lowlevel.wait_readable(self._fd)

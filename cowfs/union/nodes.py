@@ -154,6 +154,10 @@ class Nodes:
         if node.parent is not None:
             node.parent.children += 1
 
+    def add_alias(self, number: int, node: Node) -> None:
+        """Let a second number lead to a node that is never given up."""
+        self._nodes[number] = node
+
     def move(self, node: Node, parent: Directory, name: bytes) -> None:
         """Give a node another name."""
         former = node.parent

@@ -2,7 +2,7 @@
 
 LAYER/upper        the changes, in kernel overlayfs's format (union/whiteout.py)
 LAYER/work         where copy-up builds, open unlinked files and the hard-link index (union/layer.py)
-LAYER/layer.json   format version, name space of the marks, the bases and their identity, whether it was ended cleanly
+LAYER/layer.json   format version, forms of marks and whiteouts, the bases and their identity, if it was ended cleanly
 
 A temporary layer is such a directory under TMPDIR or /var/tmp, gone after unmount. One that a killed daemon left behind
 is removed when the same user next makes one. Who mounts a layer holds a lock on its upper directory: exclusive to
@@ -70,11 +70,13 @@ def open_bases(paths: list[Path]) -> list[Layer]:
             links = path / "work" / "links"
             brings_index = is_layer(path) and links.is_dir()
             place = find_base(path)
+            by_attribute = False
             if is_layer(path):
-                _read_metadata(path)
+                by_attribute = _read_metadata(path)["whiteouts"] == "attribute"
                 lock(place, exclusive=False)
             position = len(paths) - 1 - index
-            layers.append(Layer(os.fsencode(place), position, os.fsencode(links) if brings_index else None))
+            index_path = os.fsencode(links) if brings_index else None
+            layers.append(Layer(os.fsencode(place), position, index_path, attribute_whiteouts=by_attribute))
     except OSError as error:
         for layer in layers:
             layer.close()
@@ -133,16 +135,16 @@ def lock(upper: Path, *, exclusive: bool) -> int:
 def open_upper(place: Upper, *, user_marks: bool) -> tuple[WritableLayer, Marks]:
     """Open a locked layer for writing and find out which marks it can hold; what a crash left in work/ is removed."""
     namespace = _namespace(place, user_marks=user_marks)
-    _check_whiteouts(place)
     try:
-        writable = WritableLayer(os.fsencode(place.upper), os.fsencode(place.work))
+        by_attribute = not _holds_whiteout_device(place)
+        writable = WritableLayer(os.fsencode(place.upper), os.fsencode(place.work), attribute_whiteouts=by_attribute)
     except OSError as error:
         reason = "they lie on different file systems" if error.errno == errno.EXDEV else error.strerror
         raise LayerError(f"Cannot use {place.upper} with the work directory {place.work}: {reason}.") from error
     return writable, Marks(namespace.encode())
 
 
-def check_and_record(place: Upper, marks: Marks, bases: list[Path], state: str) -> None:
+def check_and_record(place: Upper, writable: WritableLayer, marks: Marks, bases: list[Path], state: str) -> None:
     """Note in a layer what it is mounted over; LayerError if it was made over something else."""
     if place.directory is None:
         return
@@ -155,7 +157,13 @@ def check_and_record(place: Upper, marks: Marks, bases: list[Path], state: str) 
                 f"The layer {place.directory} was made over {former}, not over {':'.join(map(str, bases))}: "
                 "its changes would meet other files. Give the base it was made over, or another layer."
             )
-    content = {"format": FORMAT, "marks": _name(marks), "bases": identities, "state": state}
+    content = {
+        "format": FORMAT,
+        "marks": _name(marks),
+        "whiteouts": "attribute" if writable.attribute_whiteouts else "device",
+        "bases": identities,
+        "state": state,
+    }
     temporary = place.directory / (_METADATA + ".new")
     temporary.touch(mode=0o600)
     temporary.write_text(json.dumps(content, indent=1) + "\n")
@@ -220,18 +228,17 @@ def _namespace(place: Upper, *, user_marks: bool) -> str:
     return "user"
 
 
-def _check_whiteouts(place: Upper) -> None:
+def _holds_whiteout_device(place: Upper) -> bool:
+    """Whether a whiteout can be a device here; in the mount of another union it cannot."""
     probe = os.fsencode(place.work / _PROBE)
     with suppress(FileNotFoundError):
         os.unlink(probe)
     try:
         make_whiteout(AT_FDCWD, probe)
-    except OSError as error:
-        raise LayerError(
-            f"The file system of {place.work} cannot hold whiteouts ({error.strerror}), as a union's own mount cannot: "
-            "put the layer on another one."
-        ) from error
+    except PermissionError:
+        return False
     os.unlink(probe)
+    return True
 
 
 def _can_mark(work: Path, namespace: str) -> bool:
@@ -260,8 +267,9 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
         known = content["format"]
         bases = [{"path": str(base["path"]), "identity": str(base["identity"])} for base in content["bases"]]
         marks = {"trusted": "trusted", "user": "user"}[content["marks"]]
+        whiteouts = {"device": "device", "attribute": "attribute"}[content["whiteouts"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LayerError(f"{path} is damaged ({error!r}): this is no layer that can be mounted.") from error
     if known != FORMAT:
         raise LayerError(f"{path} has layer format {known!r}; this cowfs knows format {FORMAT}. Use a newer cowfs.")
-    return {"bases": bases, "marks": marks}
+    return {"bases": bases, "marks": marks, "whiteouts": whiteouts}

@@ -13,7 +13,7 @@ from cowfs.union.lookup import Found, adopt, lower_shows, no_entry, upper_status
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed
 from cowfs.union.tree import SELF, Tree, discard
-from cowfs.union.whiteout import attribute_path, is_whiteout, make_whiteout
+from cowfs.union.whiteout import attribute_path
 from cowfs.union.xattrs import has_default_acl
 
 _NO_WHITEOUT_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
@@ -67,7 +67,7 @@ def prepare_name(tree: Tree, parent: Directory, name: bytes) -> bool:
     if parent.unlinked:
         raise no_entry(name)
     status = upper_status(tree, parent, name)
-    covered = status is not None and is_whiteout(status)
+    covered = status is not None and tree.is_whiteout(tree.upper, tree.upper_fd(parent), name, status)
     shown = lower_shows(tree, parent, name) if status is None else not covered
     if shown:
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name)
@@ -86,8 +86,8 @@ def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
     status = upper_status(tree, parent, name)
     if covers:
         copy_up(tree, parent)
-    if status is None or is_whiteout(status):
-        make_whiteout(tree.upper_fd(parent), name)
+    if status is None:
+        tree.make_whiteout(tree.upper_fd(parent), name)
         lower_name_gone(tree, node)
     elif node.shelter is not None or not node.is_at(parent, name):
         _remove_upper_name(tree, parent, name, node.type, None, covers=covers)
@@ -150,16 +150,16 @@ def _remove_upper_name(
     """Take an entry out of the upper layer: to the orphans under ``orphan``, or away."""
     parent_fd = tree.upper_fd(parent)
     if orphan is not None:
-        move_out(parent_fd, name, tree.upper.orphans_fd, orphan, covers=covers)
+        move_out(tree, parent_fd, name, tree.upper.orphans_fd, orphan, covers=covers)
     elif covers or kind == stat.S_IFDIR:
         staged = tree.upper.staging_name()
-        move_out(parent_fd, name, tree.upper.staging_fd, staged, covers=covers)
+        move_out(tree, parent_fd, name, tree.upper.staging_fd, staged, covers=covers)
         discard(tree.upper.staging_fd, staged, kind)
     else:
         os.unlink(name, dir_fd=parent_fd)
 
 
-def move_out(old_fd: int, old: bytes, new_fd: int, new: bytes, *, covers: bool) -> None:
+def move_out(tree: Tree, old_fd: int, old: bytes, new_fd: int, new: bytes, *, covers: bool) -> None:
     """Rename; a whiteout stays behind where the entry covered something, in the same step if the layer can."""
     if not covers:
         os.rename(old, new, src_dir_fd=old_fd, dst_dir_fd=new_fd)
@@ -170,7 +170,7 @@ def move_out(old_fd: int, old: bytes, new_fd: int, new: bytes, *, covers: bool) 
         if error.errno not in _NO_WHITEOUT_RENAME:
             raise
         os.rename(old, new, src_dir_fd=old_fd, dst_dir_fd=new_fd)
-        make_whiteout(old_fd, old)
+        tree.make_whiteout(old_fd, old)
 
 
 def owner_of_new(tree: Tree, parent: Directory, caller: Caller) -> Owner:

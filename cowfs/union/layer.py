@@ -19,9 +19,12 @@ _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 class Layer:
     """A read-only layer. ``position`` counts from the bottom: 0 is the lowest base, whatever is stacked on it."""
 
-    def __init__(self, path: bytes, position: int, links: bytes | None = None) -> None:
-        """Open ``path``; ``links`` is the hard-link index that a cowfs layer brought with it, if it is one."""
+    def __init__(
+        self, path: bytes, position: int, links: bytes | None = None, *, attribute_whiteouts: bool = False
+    ) -> None:
+        """Open ``path``. A cowfs layer brings its hard-link index with it, and the form of its whiteouts."""
         self.path = path
+        self.attribute_whiteouts = attribute_whiteouts
         self.position = position
         self.root_fd, self._protected = _open_base(path)
         self.links_fd: int | None = os.open(links, _DIRECTORY) if links is not None else None
@@ -50,7 +53,8 @@ class WritableLayer:
     the hard-link index. All of ``work`` lies on one file system with ``upper``: a rename moves things atomically.
     """
 
-    def __init__(self, upper: bytes, work: bytes) -> None:
+    def __init__(self, upper: bytes, work: bytes, *, attribute_whiteouts: bool = False) -> None:
+        self.attribute_whiteouts = attribute_whiteouts
         self.path = upper
         self.root_fd = os.open(upper, _DIRECTORY)
         self.work_fd = os.open(work, _DIRECTORY)

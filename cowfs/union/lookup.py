@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cowfs.union.nodes import Directory, LowerDirectory, Node
 from cowfs.union.tree import Tree
-from cowfs.union.whiteout import NO_MARKS, DirectoryMarks, is_whiteout
+from cowfs.union.whiteout import NO_MARKS, DirectoryMarks
 
 
 class Found:
@@ -52,7 +52,7 @@ def find(tree: Tree, parent: Directory, name: bytes) -> Found:
     if parent.upper:
         status = upper_status(tree, parent, name)
         if status is not None:
-            if is_whiteout(status):
+            if tree.is_whiteout(tree.upper, tree.upper_fd(parent), name, status):
                 raise no_entry(name)
             if stat.S_ISDIR(status.st_mode):
                 return _found_upper_directory(tree, parent, name, status)
@@ -112,7 +112,7 @@ def lower_entry(tree: Tree, lowers: Sequence[LowerDirectory], name: bytes) -> Lo
             status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
         except FileNotFoundError:
             continue
-        if is_whiteout(status):
+        if tree.is_whiteout(directory.layer, dir_fd, name, status):
             break
         if not stat.S_ISDIR(status.st_mode):
             found = found or LowerEntry(status, directory, name)

@@ -13,10 +13,10 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from cowfs.union.layer import Layer, WritableLayer
 from cowfs.union.lookup import find
 from cowfs.union.nodes import Directory
 from cowfs.union.tree import Tree
-from cowfs.union.whiteout import is_whiteout
 
 _SELF_COOKIE = 1
 _PARENT_COOKIE = 2
@@ -163,13 +163,19 @@ def _scan(tree: Tree, directory: Directory) -> dict[bytes, tuple[int, int]]:
     entries: dict[bytes, tuple[int, int]] = {}
     for lower in reversed(directory.lowers):
         alone = len(directory.lowers) == 1 and not lower.layer.position
-        _scan_layer(tree, entries, tree.lower_fd(lower), lower.layer.device if alone else None)
+        _scan_layer(tree, entries, lower.layer, tree.lower_fd(lower), lower.layer.device if alone else None)
     if directory.upper:
-        _scan_layer(tree, entries, tree.upper_fd(directory), None)
+        _scan_layer(tree, entries, tree.upper, tree.upper_fd(directory), None)
     return entries
 
 
-def _scan_layer(tree: Tree, entries: dict[bytes, tuple[int, int]], dir_fd: int, device: int | None) -> None:
+def _scan_layer(
+    tree: Tree,
+    entries: dict[bytes, tuple[int, int]],
+    layer: Layer | WritableLayer,
+    dir_fd: int,
+    device: int | None,
+) -> None:
     """Add what one layer has in a directory to what the layers below it have.
 
     ``device`` is given where inode numbers speak for themselves: in a base that was never a session's layer.
@@ -177,7 +183,8 @@ def _scan_layer(tree: Tree, entries: dict[bytes, tuple[int, int]], dir_fd: int, 
     with os.scandir(b"/proc/self/fd/%d" % dir_fd) as scan:
         for entry in scan:
             kind = _type(entry)
-            if kind == stat.S_IFCHR and is_whiteout(entry.stat(follow_symlinks=False)):
+            suspect = kind == stat.S_IFCHR or (layer.attribute_whiteouts and kind == stat.S_IFREG)
+            if suspect and tree.is_whiteout(layer, dir_fd, entry.name, entry.stat(follow_symlinks=False)):
                 entries.pop(entry.name, None)
             else:
                 number = tree.numbers.number(device, entry.inode()) if device is not None else 0

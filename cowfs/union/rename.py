@@ -11,7 +11,6 @@ from cowfs.union.lookup import lookup, lower_shows, no_entry, upper_status
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed, is_empty
 from cowfs.union.tree import Tree
-from cowfs.union.whiteout import is_whiteout
 
 # What a file system says of an attribute too long for it: such a rename has to be done by copying.
 _TOO_LONG = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
@@ -78,12 +77,13 @@ def _move(
     old_fd, new_fd = tree.upper_fd(old_parent), tree.upper_fd(new_parent)
     if target is not None and status is not None:
         _keep_if_open(tree, target, new_parent, new_fd, new_name)
-    if source.type == stat.S_IFDIR and status is not None and is_whiteout(status):
+    whiteout = status is not None and tree.is_whiteout(tree.upper, new_fd, new_name, status)
+    if whiteout and source.type == stat.S_IFDIR:
         linux.rename(old_fd, old_name, new_fd, new_name, linux.RENAME_EXCHANGE)
         if not covers:
             os.unlink(old_name, dir_fd=old_fd)
     else:
-        move_out(old_fd, old_name, new_fd, new_name, covers=covers)
+        move_out(tree, old_fd, old_name, new_fd, new_name, covers=covers)
     if target is not None:
         if status is None:
             lower_name_gone(tree, target)

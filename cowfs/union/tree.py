@@ -14,7 +14,7 @@ from cowfs.union.descriptors import DescriptorCache, cache_capacity
 from cowfs.union.layer import Layer, WritableLayer, empty_directory, open_directory
 from cowfs.union.links import HardLinks
 from cowfs.union.nodes import ROOT_NUMBER, Directory, LowerDirectory, Node, Nodes, Numbers
-from cowfs.union.whiteout import Marks, parse_identity
+from cowfs.union.whiteout import Marks, is_whiteout, make_whiteout, parse_identity
 
 SELF = b"."
 
@@ -124,6 +124,21 @@ class Tree:
             parts.append(current.name)
             current = current.parent
         return b"/".join([current.redirect or b"", *reversed(parts)])
+
+    def is_whiteout(self, layer: Layer | WritableLayer, dir_fd: int, name: bytes, status: os.stat_result) -> bool:
+        """Whether what a layer has under a name says that the name is deleted."""
+        if is_whiteout(status):
+            return True
+        return layer.attribute_whiteouts and self.marks.is_attribute_whiteout(dir_fd, name, status)
+
+    def make_whiteout(self, dir_fd: int, name: bytes) -> None:
+        """Create a whiteout where the upper layer has nothing, complete from the first moment."""
+        if not self.upper.attribute_whiteouts:
+            make_whiteout(dir_fd, name)
+            return
+        staged = self.upper.staging_name()
+        self.marks.make_attribute_whiteout(self.upper.staging_fd, staged)
+        os.rename(staged, name, src_dir_fd=self.upper.staging_fd, dst_dir_fd=dir_fd)
 
     def indexed(self, node: Node) -> tuple[int, int] | None:
         """The identity under which the hard-link index holds a node's content, if it does."""

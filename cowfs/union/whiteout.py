@@ -1,6 +1,7 @@
 """The on-disk format of a layer: what kernel overlayfs writes into an upper directory, here and only here.
 
-whiteout   a character device 0/0: the name is deleted, whatever lies below
+whiteout   a character device 0/0: the name is deleted, whatever lies below. Where the layer's file system refuses that
+           device (it is a union's own mount): an empty file with ``overlay.whiteout``, as overlayfs reads in lowers
 opaque     extended attribute ``overlay.opaque`` = "y" on a directory: nothing below shows through
 redirect   ``overlay.redirect`` on a directory: its lower content lies at "/another/path", or at a "name" beside it
 metacopy   ``overlay.metacopy``, overlayfs's with metacopy=on: only metadata was copied up; such a file cannot be read
@@ -54,6 +55,7 @@ class Marks:
         self._escaped = self.prefix + b"overlay."
         self._opaque = self.prefix + b"opaque"
         self._redirect = self.prefix + b"redirect"
+        self._whiteout = self.prefix + b"whiteout"
         self._metacopy = self.prefix + b"metacopy"
         self._origin = self.prefix + b"cowfs.origin"
 
@@ -71,6 +73,16 @@ class Marks:
             if redirect is not None and not _valid_redirect(redirect):
                 return _SEALED
         return DirectoryMarks(opaque == b"y", redirect)
+
+    def is_attribute_whiteout(self, dir_fd: int, name: bytes, status: os.stat_result) -> bool:
+        """Whether this is the whiteout of a layer that cannot hold the device."""
+        if status.st_size or not stat.S_ISREG(status.st_mode):
+            return False
+        return _get(attribute_path(dir_fd, name), self._whiteout) is not None
+
+    def make_attribute_whiteout(self, dir_fd: int, name: bytes) -> None:
+        os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=dir_fd))
+        os.setxattr(attribute_path(dir_fd, name), self._whiteout, b"y", follow_symlinks=False)
 
     def set_opaque(self, dir_fd: int, name: bytes) -> None:
         _set_on_directory(dir_fd, name, self._opaque, b"y")

@@ -4,7 +4,7 @@ import errno
 import os
 import signal
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -49,59 +49,68 @@ class Mount:
     def __init__(self, request: MountRequest) -> None:
         """LayerError or MountError, each a sentence for the user."""
         self._request = request
+        self._settings = EngineSettings(debug=request.debug, durable=request.durable)
+        self._session: Session | None = None
+        with ExitStack() as undo:
+            self.tree = self._open(undo)
+            os.umask(0)  # the union applies the caller's
+            self._device = mount_device(request.mountpoint, request.options)
+            undo.callback(self._device.close)
+            if request.engine == "direct":
+                self._session = Session(self._device, self.tree, self._settings)
+                try:
+                    self._session.settle()
+                except OSError as error:
+                    _unmount_quietly(self._device)
+                    raise MountError(error.errno, f"Cannot mount on {request.mountpoint}: {error.strerror}.") from error
+            self._end = undo.pop_all()
+
+    def _open(self, undo: ExitStack) -> Tree:
+        """Open bases and layer; ``undo`` gets what is to be done at the end, in whatever way it comes."""
+        request = self._request
         _refuse_overlap(request)
         bases = [base.resolve() for base in request.bases]
         opened = layers.open_bases(bases)
-        self.place = _make_place(request)
-        self._lock = layers.lock(self.place.upper, exclusive=True)
-        try:
-            upper, marks = layers.open_upper(self.place, user_marks=request.user_marks)
-            layers.check_and_record(self.place, upper, marks, bases, "mounted")
-            self._bases = bases
-            self.tree = Tree(opened, upper, marks, durable=request.durable)
-            self.tree.copy_up_inline_limit = _INLINE_COPY
-            if self.place.fresh:
-                copy_root(self.tree)
-            os.umask(0)  # the union applies the caller's
-            self.device: Device = mount_device(request.mountpoint, request.options)
-            self._settings = EngineSettings(debug=request.debug, durable=request.durable)
-            self._session: Session | None = None
-            if request.engine == "direct":
-                self._session = Session(self.device, self.tree, self._settings)
-                self._session.settle()
-        except BaseException:
-            layers.discard(self.place)
-            raise
+        place = _make_place(request)
+        undo.callback(os.close, layers.lock(place.upper, exclusive=True))
+        undo.callback(layers.discard, place)
+        upper, marks = layers.open_upper(place, user_marks=request.user_marks)
+        layers.check_and_record(place, upper, marks, bases, "mounted")
+        undo.callback(layers.check_and_record, place, upper, marks, bases, "clean")
+        tree = Tree(opened, upper, marks, durable=request.durable)
+        undo.callback(tree.close)
+        if not place.temporary:
+            undo.callback(complete_layer, tree)
+        tree.copy_up_inline_limit = _INLINE_COPY
+        if place.fresh:
+            copy_root(tree)
+        return tree
 
     async def serve(self) -> None:
         """Answer until the mount is gone; SIGINT, SIGTERM and SIGHUP unmount it."""
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._unmount_on_signal, nursery.cancel_scope)
-            if self._session is None:
-                from cowfs.fuse import pyfuse  # its C library is needed by nobody else
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._unmount_on_signal, nursery.cancel_scope)
+                if self._session is None:
+                    from cowfs.fuse import pyfuse  # its C library is needed by nobody else
 
-                await pyfuse.serve(self.device, self.tree, self._settings)
-            else:
-                await self._session.run()
-            nursery.cancel_scope.cancel()
+                    await pyfuse.serve(self._device, self.tree, self._settings)
+                else:
+                    await self._session.run()
+                nursery.cancel_scope.cancel()
+        except BaseException:
+            _unmount_quietly(self._device)  # rather no mount than a dead one
+            raise
 
     def close(self) -> None:
         """After the mount has gone: the layer is clean, or removed if it was temporary."""
-        self.device.close()
-        if not self.place.temporary:
-            complete_layer(self.tree)
-        self.tree.close()
-        if self.place.temporary:
-            layers.discard(self.place)
-        else:
-            layers.check_and_record(self.place, self.tree.upper, self.tree.marks, self._bases, "clean")
-        os.close(self._lock)
+        self._end.close()
 
     async def _unmount_on_signal(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
             async for _ in received:
                 # In a thread, and lazily: others may be in the mount, and unmounting may ask the engine.
-                await trio.to_thread.run_sync(_unmount_quietly, self.device)
+                await trio.to_thread.run_sync(_unmount_quietly, self._device)
                 scope.cancel()
 
 

@@ -54,7 +54,8 @@ class Mount:
         with ExitStack() as undo:
             self.tree = self._open(undo)
             os.umask(0)  # the union applies the caller's
-            self._device = mount_device(request.mountpoint, request.options)
+            staged = request.engine == "direct"
+            self._device = mount_device(request.mountpoint, request.options, staged=staged)
             undo.callback(self._device.close)
             if request.engine == "direct":
                 self._session = Session(self._device, self.tree, self._settings)

@@ -11,6 +11,7 @@ import shutil
 import socket
 import stat
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,31 +56,37 @@ FLAGS = {
 class Device:
     """A mounted FUSE device: `fd` speaks the protocol, without blocking."""
 
-    def __init__(self, fd: int, mountpoint: Path) -> None:
+    def __init__(self, fd: int, mountpoint: Path, stage: Path | None = None) -> None:
         os.set_blocking(fd, False)
         self.fd = fd
         self.mountpoint = mountpoint
+        self.stage = stage
+        """Where the file system is mounted for the moment, until `settle` brings a part of it to its place."""
 
     def unmount(self, *, lazy: bool = False) -> None:
         """Raises MountError when the mount is busy and `lazy` is false."""
         unmount(self.mountpoint, lazy=lazy)
 
-    def move_up(self, name: str) -> None:
-        """Puts the directory `name` of the mounted root in the place of that root, or leaves all if that may not be.
+    def settle(self, name: str) -> None:
+        """Puts the directory `name` of a staged mount on the mount point, and the stage away.
 
-        To be called from a thread, since it asks the engine for the name. For a moment nothing is mounted. Raises
-        OSError if then the mounting fails.
+        To be called from a thread, since it asks the engine for the name. Raises MountError.
         """
-        mountpoint = os.fsencode(self.mountpoint)
-        try:
-            tree = linux.open_tree(mountpoint + b"/" + os.fsencode(name))
-        except OSError:
+        if self.stage is None:
             return
+        stage = os.fsencode(self.stage)
         try:
-            linux.unmount(mountpoint, linux.MNT_DETACH)
-            linux.move_mount(tree, mountpoint)
+            tree = linux.open_tree(stage + b"/" + os.fsencode(name))
+            try:
+                linux.move_mount(tree, os.fsencode(self.mountpoint))
+            finally:
+                os.close(tree)
+        except OSError as error:
+            raise MountError(error.errno, _mount_problem(error, self.mountpoint)) from error
         finally:
-            os.close(tree)
+            linux.unmount(stage, linux.MNT_DETACH)
+            os.rmdir(stage)
+            self.stage = None
 
     def close(self) -> None:
         """Gives up the device: the kernel then fails every request of a mount that is still there."""
@@ -88,9 +95,19 @@ class Device:
             self.fd = -1
 
 
-def mount(mountpoint: Path, options: MountOptions) -> Device:
-    """Mounts; requests wait in the device until an engine answers them. Raises MountError."""
+def mount(mountpoint: Path, options: MountOptions, *, staged: bool = False) -> Device:
+    """Mounts; requests wait in the device until an engine answers them. Raises MountError.
+
+    `staged`: out of the way first, where the kernel and the user's rights allow to settle the mount later.
+    """
     mountpoint = _usable_mountpoint(mountpoint)
+    if os.geteuid() == 0 and staged and _can_settle():
+        stage = Path(tempfile.mkdtemp(prefix="cowfs-mount-"))
+        try:
+            return Device(_mount_as_root(stage, options), mountpoint, stage)
+        except MountError:
+            stage.rmdir()
+            raise
     if os.geteuid() == 0:
         return Device(_mount_as_root(mountpoint, options), mountpoint)
     return Device(_mount_by_helper(mountpoint, options), mountpoint)
@@ -108,6 +125,15 @@ def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     if result.returncode:
         raise MountError(errno.EBUSY, f"cannot unmount {mountpoint}: {_last_line(result.stderr)}")
+
+
+def _can_settle() -> bool:
+    """Whether open_tree(2) is there, Linux 5.2, and allowed."""
+    try:
+        os.close(linux.open_tree(b"/"))
+    except OSError:
+        return False
+    return True
 
 
 def _usable_mountpoint(mountpoint: Path) -> Path:

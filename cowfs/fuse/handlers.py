@@ -207,7 +207,7 @@ class Handlers:
         return self._entry(node)
 
     def lookup_root(self, _: int, message: Message) -> Reply:
-        """The name under which the union's root shows in the FUSE root, while session.py moves it up."""
+        """The name under which the union's root shows in the FUSE root, while session.py brings it to its place."""
         if _name(message, HEADER_SIZE) != ROOT_NAME.encode():
             raise OSError(ENOENT, "")
         self.tree.nodes.add_alias(ROOT_ALIAS, self.tree.root)

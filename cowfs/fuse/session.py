@@ -65,27 +65,27 @@ class Session:
         self._poll = poll.poll
 
     def settle(self) -> None:
-        """Serves the mounting itself: moves the union's root into the place of the FUSE root.
+        """Serves the mounting itself, where the device was mounted in stages. Raises MountError.
 
         The kernel makes the inode of a FUSE root before INIT has told it of POSIX_ACL, and then never keeps that
         inode's ACL: each walk of a path by an ordinary user would ask for it, nine of ten requests of a build. Any
-        other inode's ACL is kept, so the union's root is shown as a child of the FUSE root, and bound over it. A user
-        who had to ask fusermount3 to mount may not do that, and keeps the FUSE root. Raises OSError.
+        other inode's ACL is kept, so the union's root is shown as a child of the FUSE root, and that child is bound
+        to the mount point. A user who had to ask fusermount3 to mount may not bind, and keeps the FUSE root.
         """
-        if os.geteuid() != 0:
+        if self._device.stage is None:
             return
-        lookup, self._table[Opcode.LOOKUP] = self._table[Opcode.LOOKUP], self._handlers.lookup_root
         problems: list[OSError] = []
 
-        def move_up() -> None:
+        def settle() -> None:
             try:
-                self._device.move_up(ROOT_NAME)
+                self._device.settle(ROOT_NAME)
             except OSError as error:
                 problems.append(error)
 
-        mover = threading.Thread(target=move_up, daemon=True)
-        mover.start()
-        while mover.is_alive() and not self._ended:
+        lookup, self._table[Opcode.LOOKUP] = self._table[Opcode.LOOKUP], self._handlers.lookup_root
+        thread = threading.Thread(target=settle, daemon=True)
+        thread.start()
+        while thread.is_alive() and not self._ended:
             self._serve_burst()
         self._table[Opcode.LOOKUP] = lookup
         if problems:

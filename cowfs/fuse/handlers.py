@@ -206,8 +206,10 @@ class Handlers:
             return NEGATIVE_ENTRY
         return self._entry(node)
 
-    def lookup_root(self, _: int, message: Message) -> Reply:
-        """The name under which the union's root shows in the FUSE root, while session.py brings it to its place."""
+    def lookup_root(self, number: int, message: Message) -> Reply:
+        """As `lookup`, while session.py settles the mount: the FUSE root has one name, that of the union's root."""
+        if number != abi.ROOT_ID:
+            return self.lookup(number, message)
         if _name(message, HEADER_SIZE) != ROOT_NAME.encode():
             raise OSError(ENOENT, "")
         self.tree.nodes.add_alias(ROOT_ALIAS, self.tree.root)

@@ -52,6 +52,8 @@ async def serve(device: Device, tree: Tree, settings: EngineSettings) -> None:
     pyfuse3.init(PyfuseOperations(tree, settings), f"/dev/fd/{os.dup(device.fd)}", set())
     try:
         await pyfuse3.main()
+    except* ConnectionAbortedError:
+        pass  # the mount was taken away by force
     finally:
         pyfuse3.close(unmount=False)
 

@@ -31,13 +31,15 @@ def names(directory_descriptor: int) -> list[str]:
     return sorted(os.listdir(directory_descriptor))
 
 
-def copy_in(source: Path, directory_descriptor: int, name: str, mode: int = 0o644) -> None:
-    """Copy a file of ours into the root, where no such name may be yet. OSError."""
+def copy_in(source: Path, directory_descriptor: int, name: str, owner: tuple[int, int] = (0, 0)) -> None:
+    """Copy a file of ours into the root, where no such name may be yet, for `owner` (uid, gid). OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with (
         source.open("rb") as reader,
-        open(os.open(name, flags, mode, dir_fd=directory_descriptor), "wb") as writer,
+        open(os.open(name, flags, 0o644, dir_fd=directory_descriptor), "wb") as writer,
     ):
+        if owner != (0, 0):
+            os.fchown(writer.fileno(), *owner)
         while piece := reader.read(CHUNK):
             writer.write(piece)
 

@@ -6,105 +6,18 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager
 from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
-from builder import artifacts, base, beneath, depends, rootless, source
+from builder import artifacts, base, beneath, depends, extras, source
+from builder.job import BuildOptions, Job
 from builder.log import BuildLog, Interrupted, Problem, timestamp
-from builder.process import TimedOut, shown
-from builder.session import BUILDER, USER_NAME, VARIABLES, Session, opened
-from builder.summary import StageFailed, Status, Summary
-
-PLACE = "build/reproducible-path"
-
-@dataclass(frozen=True)
-class BuildOptions:
-    """What `cowbuild build` is asked for."""
-
-    dsc: Path
-    base: Path
-    output: Path
-    build_any: bool = True
-    build_all: bool = True
-    build_source: bool = False
-    profiles: tuple[str, ...] = ()
-    jobs: int = 1
-    apt_update: bool = True
-    apt_upgrade: bool = False
-    network: bool = False
-    add_depends: tuple[str, ...] = ()
-    add_conflicts: tuple[str, ...] = ()
-    resolve_alternatives: bool = False
-    debbuild_options: tuple[str, ...] = ()
-    time_limit: float | None = None
-    silence_limit: float | None = None
-
-    @property
-    def build_type(self) -> str:
-        """dpkg-buildpackage's word for what is built."""
-        parts = {"source": self.build_source, "any": self.build_any, "all": self.build_all}
-        words = [word for word, wanted in parts.items() if wanted]
-        return {"any,all": "binary", "source,any,all": "full"}.get(",".join(words), ",".join(words))
-
-
-class Job:
-    """What the stages of one build share."""
-
-    def __init__(self, options: BuildOptions, directory: Path, log: BuildLog) -> None:
-        self.options = options
-        self.directory = directory
-        self.log = log
-        self.summary = Summary()
-        self.source = source.read(options.dsc)
-        self.architecture = base.architecture(options.base)
-        self._session: Session | None = None
-        self.stage = "create-session"
-        self.result: artifacts.Artifacts | None = None
-
-    @contextmanager
-    def part(self, stage: str, status: Status) -> Iterator[None]:
-        """Where a problem comes from in here, the build ends with job stage and status."""
-        self.stage = stage
-        try:
-            yield
-        except Problem as problem:
-            raise StageFailed(stage, status, str(problem), problem.hint) from None
-        except TimedOut as problem:
-            raise StageFailed(stage, status, str(problem)) from None
-        except OSError as problem:
-            raise StageFailed(stage, status, str(problem)) from None
-
-    @property
-    def session(self) -> Session:
-        assert self._session is not None, "only while the session is open"
-        return self._session
-
-    @contextmanager
-    def open_session(self) -> Iterator[None]:
-        with ExitStack() as stack:
-            with self.part("create-session", Status.GIVEN_BACK):
-                self._session = stack.enter_context(opened(self.options.base, self.directory, self.log))
-            yield
-
-    @property
-    def build_directory(self) -> str:
-        return f"/{PLACE}/{self.source.directory_name}"
-
-
-def check(options: BuildOptions) -> None:
-    """Problem where the build cannot even begin."""
-    rootless.check_fuse()
-    if not options.dsc.is_file():
-        raise Problem(f"There is no file {options.dsc}")
-    if not (options.build_any or options.build_all or options.build_source):
-        raise Problem("Nothing is to be built: --no-arch-any and --no-arch-all together, and no --source")
-    if not os.access(options.output, os.W_OK):
-        raise Problem(f"The output directory {options.output} is missing or may not be written to")
-    base.architecture(options.base)
-    base.check_ours(options.base)
+from builder.process import shown
+from builder.rebuild import PUT_ON_TOP
+from builder.session import BUILDER, USER_NAME, VARIABLES
+from builder.summary import StageFailed, Status
 
 
 def build(options: BuildOptions, directory: Path) -> int:
@@ -112,14 +25,15 @@ def build(options: BuildOptions, directory: Path) -> int:
 
     Problem only before the log begins: for a .dsc that cannot be read, a base that is none.
     """
-    log = BuildLog()
+    log = BuildLog(quiet=options.quiet)
     job = Job(options, directory, log)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.summary.started))
     stem = f"{job.source.name}_{job.source.version_without_epoch}_{job.architecture}"
-    try:
-        log.keep_in(options.output / f"{stem}-{started}.build")
-    except OSError as error:
-        raise Problem(f"Cannot write the log into {options.output}: {error.strerror}") from None
+    if options.log_file:
+        try:
+            log.keep_in(options.output / f"{stem}-{started}.build")
+        except OSError as error:
+            raise Problem(f"Cannot write the log into {options.output}: {error.strerror}") from None
     introduce(job)
     status, failed_stage = Status.SUCCESSFUL, None
     try:
@@ -135,22 +49,57 @@ def build(options: BuildOptions, directory: Path) -> int:
         log.line(f"\nE: interrupted in stage {job.stage}")
     job.summary.write(log, status, failed_stage)
     log.close()
-    _link_latest(options.output, stem, log.path)
+    if log.path is not None:
+        _link_latest(options.output, stem, log.path)
     return status.exit_code
 
 
 def run_stages(job: Job) -> None:
-    with job.open_session():
-        update_chroot(job)
-        fetch_source(job)
-        install_dependencies(job)
-        check_architecture(job)
-        unpack(job)
-        check_space(job)
-        run_build(job)
-        take_artifacts(job)
-        show_artifacts(job)
-    deliver(job)
+    try:
+        commands(job, "pre-build")
+        with job.open_session(), commands_on_failure(job, "chroot-cleanup"):
+            work_in_session(job)
+            commands(job, "chroot-cleanup")
+        deliver(job)
+    except StageFailed:
+        commands(job, "post-build-failed")
+        raise
+    commands(job, "post-build")
+
+
+def work_in_session(job: Job) -> None:
+    commands(job, "chroot-setup")
+    update_chroot(job)
+    fetch_source(job)
+    install_dependencies(job)
+    check_architecture(job)
+    unpack(job)
+    check_space(job)
+    hack_version(job)
+    commands(job, "starting-build")
+    run_build(job)
+    commands(job, "finished-build")
+    take_artifacts(job)
+    show_artifacts(job)
+    run_lintian(job)
+
+
+def commands(job: Job, point: str) -> None:
+    with job.part(f"run-{point}-commands", Status.FAILED):
+        job.run_commands(point)
+
+
+@contextmanager
+def commands_on_failure(job: Job, point: str) -> Iterator[None]:
+    """Run the user's commands for this point when what is in here fails; it stays the reason, whatever they do."""
+    try:
+        yield
+    except StageFailed:
+        try:
+            job.run_commands(point)
+        except Problem as problem:
+            job.log.line(f"E: {problem}")
+        raise
 
 
 def introduce(job: Job) -> None:
@@ -187,19 +136,27 @@ def fetch_source(job: Job) -> None:
 
 def update_chroot(job: Job) -> None:
     job.log.section("Update chroot")
-    if job.options.apt_update:
-        with job.part("apt-get-update", Status.GIVEN_BACK):
-            job.session.apt_get("update")
-    if job.options.apt_upgrade:
-        with job.part("apt-get-dist-upgrade", Status.GIVEN_BACK):
-            job.session.apt_get("dist-upgrade")
+    options = job.options
+    with commands_on_failure(job, "chroot-update-failed"):
+        if options.extra_repositories or options.extra_keys:
+            with job.part("add-repositories", Status.GIVEN_BACK):
+                extras.add_repositories(job.session, options.extra_repositories, options.extra_keys)
+        if options.apt_update or options.extra_repositories:
+            with job.part("apt-get-update", Status.GIVEN_BACK):
+                job.session.apt_get("update")
+        if options.apt_upgrade:
+            with job.part("apt-get-dist-upgrade", Status.GIVEN_BACK):
+                job.session.apt_get("dist-upgrade")
+        if options.extra_packages:
+            with job.part("add-packages", Status.GIVEN_BACK):
+                extras.add_packages(job.session, options.extra_packages)
 
 
 def install_dependencies(job: Job) -> None:
     job.log.section("Install package build dependencies")
     started = time.monotonic()
     options = job.options
-    with job.part("install-deps", Status.GIVEN_BACK):
+    with commands_on_failure(job, "build-deps-failed"), job.part("install-deps", Status.GIVEN_BACK):
         choice = depends.Choice(
             architecture=job.architecture,
             build_any=options.build_any,
@@ -216,12 +173,9 @@ def install_dependencies(job: Job) -> None:
         described = job.directory / "build-depends.dsc"
         described.write_text(request.as_dsc())
         with beneath.directory(job.session.root, "var/tmp") as place:
-            beneath.copy_in(described, place, "cowbuild-build-depends.dsc")
-        inside = "/var/tmp/cowbuild-build-depends.dsc"
-        job.session.apt_get("build-dep", inside)
-        # The build has no network, and is not told whom the machine asks for names.
-        after = f"rm -f {inside} && " + (":" if options.network else ": > /etc/resolv.conf")
-        job.session.run("sh", "-c", after)
+            beneath.copy_in(described, place, described.name)
+            job.session.apt_get("build-dep", f"/var/tmp/{described.name}")
+            os.unlink(described.name, dir_fd=place)
     job.summary.note_seconds("Install-Time", time.monotonic() - started)
 
 
@@ -239,12 +193,12 @@ def unpack(job: Job) -> None:
     job.log.section("Build")
     job.log.subsection("Unpack source")
     with job.part("unpack", Status.GIVEN_BACK):
-        job.session.run("sh", "-c", f"mkdir -p /{PLACE} && chown {BUILDER.uid}:{BUILDER.gid} /{PLACE}")
-        with beneath.directory(job.session.root, PLACE) as place:
+        job.session.run("sh", "-c", f"mkdir -p {job.place} && chown {BUILDER.uid}:{BUILDER.gid} {job.place}")
+        with beneath.directory(job.session.root, job.place.lstrip("/")) as place:
             for file in sorted((job.directory / "source").iterdir()):
-                beneath.copy_in(file, place, file.name)
+                beneath.copy_in(file, place, file.name, (BUILDER.uid, BUILDER.gid))
         command = ("dpkg-source", "--no-check", "-x", job.source.dsc.name, job.source.directory_name)
-        job.session.run(*command, identity=BUILDER, directory=f"/{PLACE}", environment={"HOME": "/nonexistent"})
+        job.session.run(*command, identity=BUILDER, directory=job.place, environment={"HOME": "/nonexistent"})
 
 
 def check_space(job: Job) -> None:
@@ -254,6 +208,20 @@ def check_space(job: Job) -> None:
     job.log.line(f"{free // 1024}k free, {needed // 1024}k needed at least")
     if free < needed:
         raise StageFailed("check-space", Status.GIVEN_BACK, "there is not enough disk space for the build")
+
+
+def hack_version(job: Job) -> None:
+    rebuild = job.options.rebuild
+    if not rebuild.wanted:
+        return
+    job.log.subsection("Hack binNMU version")
+    with job.part("hack-binNMU", Status.FAILED):
+        distribution = base.code_name(job.options.base)
+        entry = rebuild.entry(job.source.name, job.source.version, distribution, job.architecture)
+        put = ("sh", "-c", PUT_ON_TOP, "put-on-top", entry)
+        job.session.run(*put, identity=BUILDER, directory=job.build_directory)
+        job.summary.fields["Version"] = rebuild.version(job.source.version)
+        job.log.line(f"Created changelog entry for binNMU version {rebuild.version(job.source.version)}")
 
 
 def run_build(job: Job) -> None:
@@ -272,12 +240,16 @@ def run_build(job: Job) -> None:
     job.log.subsection("dpkg-buildpackage")
     command = (
         *("dpkg-buildpackage", "--sanitize-env", "-us", "-uc", "-rfakeroot"),
+        *([f"-m{options.rebuild.maintainer}"] if options.rebuild.maintainer else []),
+        *([f"-e{options.uploader}"] if options.uploader else []),
         *(f"--build={options.build_type}", *options.debbuild_options),
     )
+    if options.verbose:
+        job.log.line(job.session.sandbox.describe(BUILDER, network=options.network))
     job.log.line(f"Command: {shown(command)}")
     started = time.monotonic()
     try:
-        with job.part("build", Status.ATTEMPTED):
+        with commands_on_failure(job, "build-failed"), job.part("build", Status.ATTEMPTED):
             job.session.run(
                 *command,
                 identity=BUILDER,
@@ -303,7 +275,7 @@ def take_artifacts(job: Job) -> None:
     with job.part("fetch-artifacts", Status.ATTEMPTED):
         staging = job.directory / "artifacts"
         staging.mkdir()
-        job.result = artifacts.take(job.session.root, PLACE, staging)
+        job.result = artifacts.take(job.session.root, job.place.lstrip("/"), staging)
 
 
 def show_artifacts(job: Job) -> None:
@@ -319,8 +291,28 @@ def show_artifacts(job: Job) -> None:
         # Inside: dpkg-deb reads what the build wrote, and not every machine has it.
         with job.part("package-contents", Status.ATTEMPTED):
             for what in ("--info", "--contents"):
-                job.session.run("dpkg-deb", what, package.name, identity=BUILDER, directory=f"/{PLACE}")
+                job.session.run("dpkg-deb", what, package.name, identity=BUILDER, directory=job.place)
                 job.log.line()
+
+
+def run_lintian(job: Job) -> None:
+    """Its verdict goes into the log and the summary; it does not fail the build."""
+    if not job.options.lintian:
+        return
+    assert job.result is not None
+    job.log.section("Post Build")
+    job.log.subsection("lintian")
+    with job.part("run-lintian", Status.FAILED):
+        job.session.apt_get("install", "lintian")
+    try:
+        # Without the network, as the builder: it reads what the build wrote.
+        command = ("lintian", *job.options.lintian_options, job.result.names[0])
+        job.session.run(*command, identity=BUILDER, directory=job.place)
+        verdict = "pass"
+    except Problem as problem:
+        job.log.line(f"E: {problem}")
+        verdict = "fail"
+    job.summary.fields["Lintian"] = verdict
 
 
 def deliver(job: Job) -> None:
@@ -329,9 +321,8 @@ def deliver(job: Job) -> None:
         artifacts.publish(job.result, job.options.output)
 
 
-def _link_latest(output_directory: Path, stem: str, log_path: Path | None) -> None:
+def _link_latest(output_directory: Path, stem: str, log_path: Path) -> None:
     """As sbuild does: NAME.build points to the last log."""
-    assert log_path is not None
     link = output_directory / f".{stem}.build.{os.getpid()}"
     try:
         link.symlink_to(log_path.name)

@@ -3,29 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
 
-from builder import apt, base, build, maintain, rootless, store, supervisor
+from builder import apt, base, build, hooks, maintain, obtain, options, rootless, store, supervisor
+from builder.job import BuildOptions, check
 from builder.log import Interrupted, Problem
 from builder.process import output
-
-DESCRIPTION = """\
-Builds Debian packages in throw-away copy-on-write sessions over a clean base.
-
-  cowbuild build hello_2.10-3.dsc             build over a base of the machine's suite, made when it is missing
-  cowbuild create sid --suite sid             make a base and give it a name; a path with a slash keeps it there
-  cowbuild build x.dsc --base sid             build over it
-"""
-
-
-# The type of add_subparsers' result, for which argparse has no public name.
-Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+from builder.rebuild import Rebuild
 
 
 @dataclass(frozen=True)
@@ -34,93 +22,6 @@ class Inside:
 
     directory: Path
     lifeline: int
-
-
-def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
-        prog="cowbuild", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    # Given by supervisor.py, not by people.
-    top.add_argument("--session", type=Path, help=argparse.SUPPRESS)
-    top.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
-    verbs = top.add_subparsers(metavar="VERB", required=True)
-    _add_create(verbs.add_parser("create", help="make a base", description="Make a base with mmdebstrap."))
-    _add_build(
-        verbs.add_parser(
-            "build",
-            help="build a source package",
-            description="Build a source package in a session over a base. Exit codes as sbuild's: 0 successful or "
-            "skipped, 1 failed, 2 attempted (the package's build failed), 3 given back (the package is not to blame).",
-        )
-    )
-    _add_base_verbs(verbs)
-    return top
-
-
-def _add_create(verb: argparse.ArgumentParser) -> None:
-    verb.set_defaults(act=_create)
-    verb.add_argument("target", metavar="BASE", help="a name, or the directory to make")
-    verb.add_argument("--suite", "-d", "--dist", help="the Debian release; default: the machine's")
-    verb.add_argument("--arch", metavar="A", help="its architecture; default: the machine's")
-    verb.add_argument("--variant", default="buildd", help="mmdebstrap's variant; default: buildd")
-    verb.add_argument("--include", metavar="P,P", type=_list, default=(), help="packages to have in it")
-    verb.add_argument("--components", metavar="C,C", type=_list, default=("main",), help="default: main")
-    verb.add_argument("--mirror", metavar="URI", help="default: as the machine's apt is set up")
-    verb.add_argument("--keyring", metavar="FILE", type=_path, default=apt.KEYRING, help="default: Debian's")
-
-
-def _add_build(verb: argparse.ArgumentParser) -> None:
-    verb.set_defaults(act=_build)
-    verb.add_argument("dsc", metavar="PACKAGE.dsc", type=_path)
-    verb.add_argument("--base", "-c", "--chroot", metavar="BASE", help="a name or a directory; default: SUITE-ARCH")
-    verb.add_argument("--dist", "-d", metavar="SUITE", help="where no base is given; default: the machine's suite")
-    verb.add_argument("--arch", metavar="A", help="where no base is given; default: the machine's")
-    verb.add_argument("--output", "--build-dir", metavar="DIR", type=_path, default=Path.cwd(), help="default: here")
-    yes_or_no = argparse.BooleanOptionalAction
-    verb.add_argument("--arch-all", "-A", action=yes_or_no, default=True, help="architecture-independent packages")
-    verb.add_argument("--arch-any", action=yes_or_no, default=True, help="architecture-dependent packages")
-    verb.add_argument("--source", "-s", action=yes_or_no, default=False, help="the source package, too")
-    verb.add_argument("--profiles", metavar="P,P", type=_list, default=(), help="build profiles")
-    verb.add_argument("--jobs", "-j", metavar="N", type=int, default=os.cpu_count() or 1, help="default: all CPUs")
-    verb.add_argument("--debbuildopt", metavar="OPTION", action="append", default=[], help="for dpkg-buildpackage")
-    verb.add_argument("--debbuildopts", metavar="OPTIONS", help="the same, separated by blanks")
-    verb.add_argument("--add-depends", metavar="RELATION", action="append", default=[])
-    verb.add_argument("--add-conflicts", metavar="RELATION", action="append", default=[])
-    verb.add_argument("--resolve-alternatives", action=yes_or_no, default=False, help="not only the first of a | b")
-    verb.add_argument("--apt-update", action=yes_or_no, default=True)
-    verb.add_argument("--apt-upgrade", action=yes_or_no, default=False)
-    verb.add_argument("--enable-network", action=yes_or_no, default=False, help="during the build, too")
-    verb.add_argument("--time-limit", metavar="SECONDS", type=float, help="for the build stage")
-    verb.add_argument("--silence-limit", metavar="SECONDS", type=float, help="for the build stage to say nothing")
-
-
-def _add_base_verbs(verbs: Verbs) -> None:
-    listing = verbs.add_parser("list", help="list the bases that have a name")
-    listing.set_defaults(act=_list_bases)
-    update = verbs.add_parser("update", help="upgrade a base", description="Builds on the old state go on undisturbed.")
-    update.set_defaults(act=_update)
-    update.add_argument("base", metavar="BASE")
-    remove = verbs.add_parser("remove", help="remove a base")
-    remove.set_defaults(act=_remove)
-    remove.add_argument("base", metavar="BASE")
-    shell = verbs.add_parser("shell", aliases=["login"], help="a shell in a session over a base")
-    shell.set_defaults(act=_work_in, words=["/bin/bash", "-l"])
-    run = verbs.add_parser("run", aliases=["execute"], help="a command in a session over a base")
-    run.set_defaults(act=_work_in)
-    for verb in (shell, run):
-        verb.add_argument("base", metavar="BASE")
-        verb.add_argument("--save", "--save-after-login", action="store_true", help="keep the result as the base")
-        verb.add_argument("--as-builder", action="store_true", help="as the user who builds, not as root")
-        verb.add_argument("--enable-network", action=argparse.BooleanOptionalAction, default=True)
-    run.add_argument("words", metavar="COMMAND", nargs="+", help="after --, where it has options of its own")
-
-
-def _path(text: str) -> Path:
-    return Path(os.path.abspath(os.path.expanduser(text)))
-
-
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part for part in text.replace(",", " ").split() if part)
 
 
 def _base_options(arguments: argparse.Namespace, suite: str) -> base.BaseOptions:
@@ -137,7 +38,7 @@ def _base_options(arguments: argparse.Namespace, suite: str) -> base.BaseOptions
 
 def _create(arguments: argparse.Namespace, words: Sequence[str], inside: Inside | None) -> int:
     target: str = arguments.target
-    path = _path(target) if store.is_path(target) else None
+    path = options.path(target) if store.is_path(target) else None
     if path is not None:
         base.check_free(path)
     elif target in store.names():
@@ -200,14 +101,22 @@ def _home(name: str) -> Path:
 
 
 def _build(arguments: argparse.Namespace, words: Sequence[str], inside: Inside | None) -> int:
-    if inside is not None:
-        with store.held(arguments.base) as tree:
-            return build.build(_build_options(arguments, tree), inside.directory)
-    if arguments.base is None:
-        arguments.base = _usual_base(arguments)
-        words = ["build", "--base", arguments.base, *words[1:]]
-    build.check(_build_options(arguments, store.find(arguments.base)))
-    return supervisor.supervise(words)
+    if inside is None:
+        obtain.check(arguments.package)
+        if arguments.base is None:
+            arguments.base = _usual_base(arguments)
+            words = ["build", "--base", arguments.base, *words[1:]]
+        check(_build_options(arguments, Path(arguments.package), store.find(arguments.base)))
+        return supervisor.supervise(words)
+    with store.held(arguments.base) as tree:
+        suite = base.code_name(tree)
+        dsc = obtain.dsc(
+            arguments.package,
+            inside.directory / "given",
+            apt.machine_suite() if suite == "unknown" else suite,
+            source_options=(*arguments.dpkg_source_opt, *arguments.dpkg_source_opts),
+        )
+        return build.build(_build_options(arguments, dsc, tree), inside.directory)
 
 
 def _usual_base(arguments: argparse.Namespace) -> str:
@@ -218,14 +127,14 @@ def _usual_base(arguments: argparse.Namespace) -> str:
     if name not in store.names():
         print(f"cowbuild: there is no base {name} yet; making it", flush=True)
         create = ["create", name, "--suite", suite, "--arch", architecture]
-        if (code := _create(parser().parse_args(create), create, None)) != 0:
+        if (code := _create(options.parser().parse_args(create), create, None)) != 0:
             raise Problem(f"The base {name} could not be made (exit code {code})")
     return name
 
 
-def _build_options(arguments: argparse.Namespace, tree: Path) -> build.BuildOptions:
-    return build.BuildOptions(
-        dsc=arguments.dsc,
+def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> BuildOptions:
+    return BuildOptions(
+        dsc=dsc,
         base=tree,
         output=arguments.output,
         build_any=arguments.arch_any,
@@ -239,21 +148,59 @@ def _build_options(arguments: argparse.Namespace, tree: Path) -> build.BuildOpti
         add_depends=tuple(arguments.add_depends),
         add_conflicts=tuple(arguments.add_conflicts),
         resolve_alternatives=arguments.resolve_alternatives,
-        debbuild_options=(*arguments.debbuildopt, *(arguments.debbuildopts or "").split()),
+        debbuild_options=(*arguments.debbuildopt, *arguments.debbuildopts),
         time_limit=arguments.time_limit,
         silence_limit=arguments.silence_limit,
+        build_place=arguments.build_path,
+        rebuild=Rebuild(
+            number=arguments.binNMU,
+            text=arguments.make_binNMU,
+            suffix=arguments.append_to_version,
+            maintainer=arguments.maintainer,
+            timestamp=arguments.binNMU_timestamp,
+        ),
+        uploader=arguments.uploader,
+        extra_packages=tuple(arguments.extra_package),
+        extra_repositories=tuple(arguments.extra_repository),
+        extra_keys=tuple(arguments.extra_repository_key),
+        commands=_commands(arguments),
+        lintian=arguments.run_lintian,
+        lintian_options=(*arguments.lintian_opt, *arguments.lintian_opts),
+        log_file=not arguments.nolog,
+        quiet=arguments.quiet,
+        verbose=arguments.verbose,
     )
+
+
+def _commands(arguments: argparse.Namespace) -> hooks.Hooks:
+    given = {point: list(getattr(arguments, f"{point.replace('-', '_')}_commands")) for point in hooks.POINTS}
+    for point in hooks.FAILED:
+        given[point] += arguments.anything_failed_commands
+    return given
+
+
+ACTS: Mapping[str, Callable[[argparse.Namespace, Sequence[str], Inside | None], int]] = {
+    "build": _build,
+    "create": _create,
+    "list": _list_bases,
+    "update": _update,
+    "remove": _remove,
+    "shell": _work_in,
+    "login": _work_in,
+    "run": _work_in,
+    "execute": _work_in,
+}
 
 
 def main() -> int:
     words = sys.argv[1:]
-    arguments = parser().parse_args(words)
+    arguments = options.parser().parse_args(words)
     inside = None
     if arguments.session is not None:
         inside = Inside(arguments.session, arguments.lifeline)
         supervisor.obey(inside.lifeline)
     try:
-        code: int = arguments.act(arguments, words, inside)
+        return ACTS[arguments.verb](arguments, words, inside)
     except Problem as problem:
         print(f"cowbuild: {problem}", file=sys.stderr)
         for line in problem.hint.splitlines():
@@ -261,7 +208,6 @@ def main() -> int:
         return 1
     except Interrupted as interrupted:
         return 128 + interrupted.signal_number
-    return code
 
 
 if __name__ == "__main__":

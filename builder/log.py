@@ -32,8 +32,9 @@ class BuildLog:
     What is written before `keep_in` is held back and put into the file first.
     """
 
-    def __init__(self, terminal: IO[bytes] | None = None) -> None:
-        self._terminal = terminal if terminal is not None else sys.stdout.buffer
+    def __init__(self, *, quiet: bool = False) -> None:
+        """With `quiet` nothing goes to the terminal."""
+        self._terminal: IO[bytes] | None = None if quiet else sys.stdout.buffer
         self._file: IO[bytes] | None = None
         self._held_back: list[bytes] = []
         self.path: Path | None = None
@@ -51,12 +52,14 @@ class BuildLog:
             self._file.write(data)
         else:
             self._held_back.append(data)
+        if self._terminal is None:
+            return
         try:
             self._terminal.write(data)
             self._terminal.flush()
         except (BrokenPipeError, ValueError):
             # Whoever was reading has gone; the file is still being written.
-            pass
+            self._terminal = None
 
     def line(self, text: str = "") -> None:
         self.write(text.encode(errors="surrogateescape") + b"\n")

@@ -48,10 +48,12 @@ ln -s /proc/self/fd/2 dev/stderr
 mount -n -o remount,ro,nosuid,noexec dev
 """
 
-# Only in a network namespace of one's own may sysfs be mounted rootless, and only there does it show no host's network.
+# Only in a network namespace of one's own may sysfs be mounted rootless, and only there does it not show the machine's
+# network. Whom the machine asks for names is of no use there either.
 NETWORK_SCRIPT = """
 ip link set lo up
 mount -n -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
+[ ! -f etc/resolv.conf ] || mount -n --bind dev/null etc/resolv.conf
 """
 
 # Without a user namespace root inside owns these as much as root outside does.

@@ -76,11 +76,12 @@ class Session:
         except OSError:
             resolver = ""
         identity = (USER_NAME, str(BUILDER.uid), str(BUILDER.gid))
-        self.run("sh", "-c", PREPARE, "prepare", resolver, self.hostname, *identity)
+        # With the network, since without it resolv.conf is covered.
+        self.run("sh", "-c", PREPARE, "prepare", resolver, self.hostname, *identity, network=True)
 
     def settle(self) -> None:
         """Undo `prepare`, for a root that is to become a base."""
-        self.run("sh", "-c", SETTLE, "settle", USER_NAME)
+        self.run("sh", "-c", SETTLE, "settle", USER_NAME, network=True)
 
     def run(
         self,

@@ -1,0 +1,150 @@
+"""What is asked of one build, and what its stages share."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builder import artifacts, base, hooks, rootless, source
+from builder.log import BuildLog, Problem
+from builder.process import TimedOut, logged
+from builder.rebuild import Rebuild
+from builder.session import Session, opened
+from builder.summary import StageFailed, Status, Summary
+
+# The same in each session, so that what records its path is the same each time.
+PLACE = "/build/reproducible-path"
+PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._-]*)+")
+
+
+NO_REBUILD = Rebuild()
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What `cowbuild build` is asked for."""
+
+    dsc: Path
+    base: Path
+    output: Path
+    build_any: bool = True
+    build_all: bool = True
+    build_source: bool = False
+    profiles: tuple[str, ...] = ()
+    jobs: int = 1
+    apt_update: bool = True
+    apt_upgrade: bool = False
+    network: bool = False
+    add_depends: tuple[str, ...] = ()
+    add_conflicts: tuple[str, ...] = ()
+    resolve_alternatives: bool = False
+    debbuild_options: tuple[str, ...] = ()
+    time_limit: float | None = None
+    silence_limit: float | None = None
+    build_place: str = PLACE
+    rebuild: Rebuild = NO_REBUILD
+    uploader: str | None = None
+    extra_packages: tuple[Path, ...] = ()
+    extra_repositories: tuple[str, ...] = ()
+    extra_keys: tuple[Path, ...] = ()
+    commands: hooks.Hooks = field(default_factory=dict)
+    lintian: bool = False
+    lintian_options: tuple[str, ...] = ()
+    log_file: bool = True
+    quiet: bool = False
+    verbose: bool = False
+
+    @property
+    def build_type(self) -> str:
+        """dpkg-buildpackage's word for what is built."""
+        parts = {"source": self.build_source, "any": self.build_any, "all": self.build_all}
+        words = [word for word, wanted in parts.items() if wanted]
+        return {"any,all": "binary", "source,any,all": "full"}.get(",".join(words), ",".join(words))
+
+
+class Job:
+    """What the stages of one build share."""
+
+    def __init__(self, options: BuildOptions, directory: Path, log: BuildLog) -> None:
+        self.options = options
+        self.directory = directory
+        self.log = log
+        self.summary = Summary()
+        self.source = source.read(options.dsc)
+        self.architecture = base.architecture(options.base)
+        self._session: Session | None = None
+        self.stage = "create-session"
+        self.result: artifacts.Artifacts | None = None
+
+    @contextmanager
+    def part(self, stage: str, status: Status) -> Iterator[None]:
+        """Where a problem comes from in here, the build ends with job stage and status."""
+        self.stage = stage
+        try:
+            yield
+        except Problem as problem:
+            raise StageFailed(stage, status, str(problem), problem.hint) from None
+        except TimedOut as problem:
+            raise StageFailed(stage, status, str(problem)) from None
+        except OSError as problem:
+            raise StageFailed(stage, status, str(problem)) from None
+
+    @property
+    def session(self) -> Session:
+        assert self._session is not None, "only while the session is open"
+        return self._session
+
+    @contextmanager
+    def open_session(self) -> Iterator[None]:
+        with ExitStack() as stack:
+            with self.part("create-session", Status.GIVEN_BACK):
+                self._session = stack.enter_context(opened(self.options.base, self.directory, self.log))
+            yield
+
+    @property
+    def place(self) -> str:
+        """Where the source and what is made of it lie, in the session."""
+        return self.options.build_place
+
+    @property
+    def build_directory(self) -> str:
+        return f"{self.place}/{self.source.directory_name}"
+
+    def run_commands(self, point: str) -> None:
+        """Run the user's commands for a point of the build. Problem when one fails; those after it are not run."""
+        commands = self.options.commands.get(point, ())
+        if not commands:
+            return
+        self.log.subsection(hooks.POINTS[point])
+        escapes = hooks.Escapes(
+            architecture=self.architecture,
+            build_place=self.place,
+            build_directory=self.build_directory,
+            dsc=str(self.source.dsc) if point in hooks.OUTSIDE else self.source.dsc.name,
+            changes=self.result.names[0] if self.result is not None else None,
+        )
+        for written in commands:
+            command = escapes.put_into(written)
+            self.log.line(f"{command}\n")
+            if point in hooks.INSIDE:
+                # Not before the source is unpacked is there a place to be in.
+                self.session.run("sh", "-c", f'cd "{self.place}" 2>/dev/null; {command}', network=True)
+            elif (code := logged(["sh", "-c", command], self.log)) != 0:
+                raise Problem(f"The command failed with exit code {code}: {command}")
+
+
+def check(options: BuildOptions) -> None:
+    """Problem where the build cannot even begin."""
+    rootless.check_fuse()
+    if not (options.build_any or options.build_all or options.build_source):
+        raise Problem("Nothing is to be built: --no-arch-any and --no-arch-all together, and no --source")
+    if not os.access(options.output, os.W_OK):
+        raise Problem(f"The output directory {options.output} is missing or may not be written to")
+    if not PLACE_ALLOWED.fullmatch(options.build_place):
+        raise Problem(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ - /")
+    base.architecture(options.base)
+    base.check_ours(options.base)

@@ -1,0 +1,162 @@
+"""What can be said to `cowbuild`: its verbs and options, sbuild's names where sbuild has them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TypeAlias
+
+from builder import apt, hooks
+from builder.job import PLACE
+
+DESCRIPTION = """\
+Builds Debian packages in throw-away copy-on-write sessions over a clean base.
+
+  cowbuild build hello_2.10-3.dsc             build over a base of the machine's suite, made when it is missing
+  cowbuild build                              the same for the source tree that one is in
+  cowbuild build hello                        the same for a package of the archive
+  cowbuild create sid --suite sid             make a base and give it a name; a path with a slash keeps it there
+  cowbuild build x.dsc --base sid             build over it
+"""
+
+BUILD_USAGE = "cowbuild build [OPTIONS] [PACKAGE]"
+
+BUILD_DESCRIPTION = """\
+Build a source package in a session over a base. Exit codes as sbuild's: 0 successful or skipped, 1 failed, 2 attempted
+(the package's build failed), 3 given back (the package is not to blame).
+"""
+
+HOOKS_DESCRIPTION = """\
+Shell commands, each option as often as wanted. Escapes: %d the .dsc, %c the .changes, %a the architecture, %b the
+directory of the build, %p the package's in it, %s an interactive shell, %% a percent sign.
+"""
+
+# The type of add_subparsers' result, for which argparse has no public name.
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+YES_OR_NO = argparse.BooleanOptionalAction
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(
+        prog="cowbuild", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    # Given by supervisor.py, not by people.
+    top.add_argument("--session", type=Path, help=argparse.SUPPRESS)
+    top.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
+    verbs = top.add_subparsers(metavar="VERB", dest="verb", required=True)
+    build = verbs.add_parser(
+        "build", usage=BUILD_USAGE, help="build a source package", description=BUILD_DESCRIPTION
+    )
+    _add_build(build)
+    _add_create(verbs.add_parser("create", help="make a base", description="Make a base with mmdebstrap."))
+    _add_base_verbs(verbs)
+    return top
+
+
+def _add_create(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("target", metavar="BASE", help="a name, or the directory to make")
+    verb.add_argument("--suite", "-d", "--dist", help="the Debian release; default: the machine's")
+    verb.add_argument("--arch", metavar="A", help="its architecture; default: the machine's")
+    verb.add_argument("--variant", default="buildd", help="mmdebstrap's variant; default: buildd")
+    verb.add_argument("--include", metavar="P,P", type=comma_list, default=(), help="packages to have in it")
+    verb.add_argument("--components", metavar="C,C", type=comma_list, default=("main",), help="default: main")
+    verb.add_argument("--mirror", metavar="URI", help="default: as the machine's apt is set up")
+    verb.add_argument("--keyring", metavar="FILE", type=path, default=apt.KEYRING, help="default: Debian's")
+
+
+def _add_base_verbs(verbs: Verbs) -> None:
+    verbs.add_parser("list", help="list the bases that have a name")
+    update = verbs.add_parser("update", help="upgrade a base", description="Builds on the old state go on undisturbed.")
+    update.add_argument("base", metavar="BASE")
+    remove = verbs.add_parser("remove", help="remove a base")
+    remove.add_argument("base", metavar="BASE")
+    shell = verbs.add_parser("shell", aliases=["login"], help="a shell in a session over a base")
+    shell.set_defaults(words=["/bin/bash", "-l"])
+    run = verbs.add_parser("run", aliases=["execute"], help="a command in a session over a base")
+    for verb in (shell, run):
+        verb.add_argument("base", metavar="BASE")
+        verb.add_argument("--save", "--save-after-login", action="store_true", help="keep the result as the base")
+        verb.add_argument("--as-builder", action="store_true", help="as the user who builds, not as root")
+        verb.add_argument("--enable-network", action=YES_OR_NO, default=True)
+    run.add_argument("words", metavar="COMMAND", nargs="+", help="after --, where it has options of its own")
+
+
+def _add_build(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument(
+        "package",
+        metavar="PACKAGE",
+        nargs="?",
+        default=".",
+        help="a .dsc, a source tree, NAME or NAME_VERSION; default: .",
+    )
+    verb.add_argument("--base", "-c", "--chroot", metavar="BASE", help="a name or a directory; default: SUITE-ARCH")
+    verb.add_argument("--dist", "-d", metavar="SUITE", help="where no base is given; default: the machine's suite")
+    verb.add_argument("--arch", metavar="A", help="where no base is given; default: the machine's")
+    verb.add_argument("--output", "--build-dir", metavar="DIR", type=path, default=Path.cwd(), help="default: here")
+    verb.add_argument("--nolog", "-n", action="store_true", help="no log file")
+    verb.add_argument("--quiet", "-q", action="store_true", help="the log file only, nothing on the terminal")
+    verb.add_argument("--verbose", "-v", action="store_true", help="show the script that makes the sandbox, too")
+    _add_what(verb.add_argument_group("what is built"))
+    _add_dependencies(verb.add_argument_group("what it is built with"))
+    _add_how(verb.add_argument_group("how it is built"))
+    _add_rebuild(verb.add_argument_group("under another version"))
+    _add_hooks(verb.add_argument_group("commands of your own", HOOKS_DESCRIPTION))
+
+
+def _add_what(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--arch-all", "-A", action=YES_OR_NO, default=True, help="architecture-independent packages")
+    group.add_argument("--arch-any", action=YES_OR_NO, default=True, help="architecture-dependent packages")
+    group.add_argument("--source", "-s", action=YES_OR_NO, default=False, help="the source package, too")
+    group.add_argument("--dpkg-source-opt", metavar="OPTION", action="append", default=[], help="for a source tree")
+    group.add_argument("--dpkg-source-opts", metavar="OPTIONS", type=str.split, default=[])
+
+
+def _add_dependencies(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--add-depends", metavar="RELATION", action="append", default=[])
+    group.add_argument("--add-conflicts", metavar="RELATION", action="append", default=[])
+    group.add_argument("--resolve-alternatives", action=YES_OR_NO, default=False, help="not only the first of a | b")
+    group.add_argument("--extra-package", metavar="DEB", type=path, action="append", default=[], help="or a directory")
+    group.add_argument("--extra-repository", metavar="LINE", action="append", default=[], help="as in sources.list")
+    group.add_argument("--extra-repository-key", metavar="FILE", type=path, action="append", default=[])
+    group.add_argument("--apt-update", action=YES_OR_NO, default=True)
+    group.add_argument("--apt-upgrade", "--apt-distupgrade", action=YES_OR_NO, default=False)
+
+
+def _add_how(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--profiles", metavar="P,P", type=comma_list, default=(), help="build profiles")
+    group.add_argument("--jobs", "-j", metavar="N", type=int, default=os.cpu_count() or 1, help="default: all CPUs")
+    group.add_argument("--debbuildopt", metavar="OPTION", action="append", default=[], help="for dpkg-buildpackage")
+    group.add_argument("--debbuildopts", metavar="OPTIONS", type=str.split, default=[], help="separated by blanks")
+    group.add_argument("--build-path", metavar="DIR", default=PLACE, help=f"in the session; default: {PLACE}")
+    group.add_argument("--uploader", "-e", metavar="NAME", help="the .changes' Changed-By")
+    group.add_argument("--enable-network", action=YES_OR_NO, default=False, help="during the build, too")
+    group.add_argument("--time-limit", metavar="SECONDS", type=float, help="for the build stage")
+    group.add_argument("--silence-limit", metavar="SECONDS", type=float, help="for the build stage to say nothing")
+    group.add_argument("--run-lintian", action=YES_OR_NO, default=False)
+    group.add_argument("--lintian-opt", metavar="OPTION", action="append", default=[])
+    group.add_argument("--lintian-opts", metavar="OPTIONS", type=str.split, default=[])
+
+
+def _add_rebuild(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--make-binNMU", metavar="TEXT", help="what the changelog says; the number is 1 unless given")
+    group.add_argument("--binNMU", metavar="N", type=int)
+    group.add_argument("--append-to-version", metavar="SUFFIX", default="")
+    group.add_argument("--binNMU-timestamp", metavar="TIME", help="seconds since 1970, or as in a changelog")
+    group.add_argument("--maintainer", "-m", metavar="NAME", help="who answers for it")
+
+
+def _add_hooks(group: argparse._ArgumentGroup) -> None:
+    for point in hooks.POINTS:
+        where = "outside" if point in hooks.OUTSIDE else "inside, as root"
+        group.add_argument(f"--{point}-commands", metavar="COMMAND", action="append", default=[], help=where)
+    group.add_argument("--anything-failed-commands", metavar="COMMAND", action="append", default=[])
+
+
+def path(text: str) -> Path:
+    return Path(os.path.abspath(os.path.expanduser(text)))
+
+
+def comma_list(text: str) -> tuple[str, ...]:
+    return tuple(part for part in text.replace(",", " ").split() if part)

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.candidates import CANDIDATES, Mounted, mounted, scratch_tmpfs
+from benchmarks.candidates import CANDIDATES, Mounted, in_a_namespace, mounted, scratch_tmpfs
 from cowfs.fuse.engine import NoStatisticsError, read_statistics
 
 BUILDER = 1000
@@ -102,6 +102,7 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=Path("/tmp/cowfs-bench"))
     parser.add_argument("--json", type=Path, help="where to keep every figure")
     options = parser.parse_args()
+    in_a_namespace("benchmarks.build")
     cached, source = make_base(options.cache, options.package, options.suite)
     rounds: report.Rounds = {}
     names = options.candidates.split(",")

@@ -10,8 +10,21 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+_NAMESPACE_MADE = "COWFS_BENCH_NAMESPACE"
+
 MOUNT_SECONDS = 10.0
 """A candidate that is not mounted after so long has failed."""
+
+
+def in_a_namespace(module: str) -> None:
+    """Starts the module again in a mount namespace of its own, unless that was done.
+
+    Somebody who makes a namespace meanwhile would else keep a copy of each mount, and its daemon would not end.
+    """
+    if os.environ.get(_NAMESPACE_MADE):
+        return
+    command = ["unshare", "--mount", "--propagation", "private", sys.executable, "-m", module, *sys.argv[1:]]
+    os.execvpe(command[0], command, {**os.environ, _NAMESPACE_MADE: "yes"})
 
 
 class Layers(NamedTuple):
@@ -31,7 +44,7 @@ class Candidate(NamedTuple):
 def _cowfs(engine: str) -> Callable[[Layers], "subprocess.Popen[bytes] | None"]:
     def start(at: Layers) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "cowfs.cli", "-f", "--engine", engine, "--layer", str(at.layer)]
-        return subprocess.Popen([*command, "-o", "allow_other", str(at.base), str(at.mountpoint)])
+        return subprocess.Popen([*command, "-o", "allow_other,nosuid", str(at.base), str(at.mountpoint)])
 
     return start
 
@@ -45,13 +58,13 @@ def _upper_and_work(at: Layers) -> str:
 def _overlayfs(extra: str = "") -> Callable[[Layers], "subprocess.Popen[bytes] | None"]:
     def start(at: Layers) -> None:
         options = _upper_and_work(at) + extra
-        subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", str(at.mountpoint)], check=True)
+        subprocess.run(["mount", "-t", "overlay", "-o", options + ",nosuid", "overlay", str(at.mountpoint)], check=True)
 
     return start
 
 
 def _fuse_overlayfs(at: Layers) -> "subprocess.Popen[bytes]":
-    options = _upper_and_work(at) + ",allow_other"
+    options = _upper_and_work(at) + ",allow_other,nosuid"
     return subprocess.Popen(["fuse-overlayfs", "-f", "-o", options, str(at.mountpoint)])
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import report
-from benchmarks.candidates import CANDIDATES, mounted, scratch_tmpfs
+from benchmarks.candidates import CANDIDATES, in_a_namespace, mounted, scratch_tmpfs
 
 DIRECTORIES = 100
 FILES = 40
@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--scratch", type=Path, default=Path("/tmp/cowfs-bench"))
     parser.add_argument("--json", type=Path, help="where to keep every figure")
     options = parser.parse_args()
+    in_a_namespace("benchmarks.latency")
     large_bytes = int(options.gigabytes * (1 << 30))
     rounds: report.Rounds = {}
     names = options.candidates.split(",")

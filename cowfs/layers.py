@@ -177,13 +177,13 @@ def discard(place: Upper) -> None:
 
 def remove_tree(path: Path) -> None:
     """Remove a directory tree without following links, whatever modes and flags its files were given. LayerError."""
-    # rm(1) goes as deep as a tree is, and is twice as quick as shutil.
-    if subprocess.run(["rm", "-rf", "--", path], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+    # rm(1) goes as deep as a tree is, and is twice as quick as shutil. A mount helper may have no PATH.
+    if subprocess.run(["/bin/rm", "-rf", "--", path], stderr=subprocess.DEVNULL, check=False).returncode == 0:
         return
-    for repair in (["chattr", "-R", "-f", "-ia"], ["chmod", "-R", "u+rwx"]):
+    for repair in (["/usr/bin/chattr", "-R", "-f", "-ia"], ["/bin/chmod", "-R", "u+rwx"]):
         with suppress(FileNotFoundError):
             subprocess.run([*repair, "--", path], stderr=subprocess.DEVNULL, check=False)
-    done = subprocess.run(["rm", "-rf", "--", path], stderr=subprocess.PIPE, check=False)
+    done = subprocess.run(["/bin/rm", "-rf", "--", path], stderr=subprocess.PIPE, check=False)
     if done.returncode != 0:
         raise LayerError(f"Cannot remove the layer {path}: {done.stderr.decode(errors='replace').strip()}")
 

@@ -22,6 +22,8 @@ from cowfs.union.tree import Tree
 
 ENGINES = ("direct", "pyfuse3")
 
+_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
 # Copying up this much takes well under a millisecond from memory; more goes to a thread.
 _INLINE_COPY = 256 * 1024
 
@@ -52,6 +54,9 @@ class Mount:
         self._settings = EngineSettings(debug=request.debug, durable=request.durable)
         self._session: Session | None = None
         with ExitStack() as undo:
+            # From here on a signal waits until it can be met with an orderly end.
+            undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, _ENDING_SIGNALS)
+            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
             self.tree = self._open(undo)
             os.umask(0)  # the union applies the caller's
             staged = request.engine == "direct"
@@ -108,11 +113,15 @@ class Mount:
         self._end.close()
 
     async def _unmount_on_signal(self, scope: trio.CancelScope) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as received:
-            async for _ in received:
-                # In a thread, and lazily: others may be in the mount, and unmounting may ask the engine.
-                await trio.to_thread.run_sync(_unmount_quietly, self._device)
-                scope.cancel()
+        with trio.open_signal_receiver(*_ENDING_SIGNALS) as received:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
+            try:
+                async for _ in received:
+                    # In a thread, and lazily: others may be in the mount, and unmounting may ask the engine.
+                    await trio.to_thread.run_sync(_unmount_quietly, self._device)
+                    scope.cancel()
+            finally:
+                signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
 
 
 def _unmount_quietly(device: Device) -> None:
@@ -160,7 +169,7 @@ def _is_inside(path: Path, directory: Path) -> bool:
         wanted = directory.stat()
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
-            return False
+            return directory.resolve() in (path.resolve(), *path.resolve().parents)
         raise MountError(error.errno, f"Cannot look at {directory}: {error.strerror}.") from error
     resolved = path.resolve()
     for candidate in (resolved, *resolved.parents):

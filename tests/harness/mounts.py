@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import signal
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
 import cowfs.cli
 import cowfs.fuse.pyfuse
+import cowfs.mount
 from tests.harness import syscalls
 
 DAEMON_LIFETIME = 240  # seconds; SIGALRM then ends a daemon that hangs, and with it whatever waits for it
 START_TIMEOUT = 15.0  # seconds
+READY = b"!"
 SUSPICIOUS = re.compile(r"Traceback|[Uu]nexpected|Error\b|Exception|WARNING|ResourceWarning|never awaited")
 
 
@@ -43,7 +46,6 @@ class Mount:
     allowed_log: str = r"\A(?!)"  # what the log may say although it looks suspicious (a regular expression)
     daemon: int = 0  # process id, 0 when not running
     sabotage: Callable[[], object] | None = None  # done in the daemon before it starts
-    _parent_device: int = field(default=0, repr=False)
 
     @property
     def path(self) -> bytes:
@@ -54,24 +56,18 @@ class Mount:
         return ["-f", "--engine", self.engine, *layer, *self.options, self.base, str(self.point)]
 
     def start(self) -> None:
-        self._parent_device = os.stat(self.point.parent).st_dev
-        self.daemon = start_daemon(self.arguments(), self.log, self.sabotage)
-        deadline = time.monotonic() + START_TIMEOUT
-        while not self.is_mounted():
-            ended, status = os.waitpid(self.daemon, os.WNOHANG)
-            if ended:
-                self.daemon = 0
-                raise MountError(f"exit code {os.waitstatus_to_exitcode(status)}: {self.log.read_text()}")
-            if time.monotonic() > deadline:
+        """Return when the mount is usable; MountError if it does not come to that."""
+        reading, writing = os.pipe()
+        with os.fdopen(reading, "rb") as ready:
+            self.daemon = start_daemon(self.arguments(), self.log, writing, self.sabotage)
+            os.close(writing)
+            started, _, _ = select.select([ready], [], [], START_TIMEOUT)
+            if not started:
                 self.kill()
                 raise MountError(f"not usable after {START_TIMEOUT} s: {self.log.read_text()}")
-            time.sleep(0.001)
-
-    def is_mounted(self) -> bool:
-        try:
-            return os.stat(self.point).st_dev != self._parent_device
-        except OSError:
-            return False
+            if ready.read(1) != READY:
+                raise MountError(f"exit code {self.wait()}: {self.log.read_text()}")
+        os.statvfs(self.point)
 
     def stop(self) -> int:
         """Unmount as umount(8) does and return the daemon's exit code."""
@@ -128,8 +124,8 @@ class Mount:
             return
 
 
-def start_daemon(arguments: Sequence[str], log: Path, sabotage: Callable[[], object] | None = None) -> int:
-    """Fork a process that runs the `cowfs` command; its id.
+def start_daemon(arguments: Sequence[str], log: Path, ready: int, sabotage: Callable[[], object] | None = None) -> int:
+    """Fork a process that runs the `cowfs` command; its id. It writes READY to `ready` when it is mounted.
 
     A fork instead of a fresh interpreter, since hundreds of tests each want a mount: it saves the imports. The command
     as a user starts it is the theme of test_command.py. What the daemon needs is imported above: one forked as a plain
@@ -140,12 +136,10 @@ def start_daemon(arguments: Sequence[str], log: Path, sabotage: Callable[[], obj
     child = os.fork()
     if child:
         return child
-    return _run_command(cowfs.cli.main, arguments, log, sabotage)
+    return _run_command(arguments, log, ready, sabotage)
 
 
-def _run_command(
-    main: Callable[[list[str]], int], arguments: Sequence[str], log: Path, sabotage: Callable[[], object] | None
-) -> NoReturn:
+def _run_command(arguments: Sequence[str], log: Path, ready: int, sabotage: Callable[[], object] | None) -> NoReturn:
     code = 70
     try:
         os.setpgid(0, 0)
@@ -153,18 +147,20 @@ def _run_command(
         for number in (signal.SIGALRM, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         signal.alarm(DAEMON_LIFETIME)
-        warnings.simplefilter("default")
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-        os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600), 1)
-        os.dup2(1, 2)
-        os.closerange(3, 4096)
+        warnings.simplefilter("default")
+        output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        wanted = [os.dup(descriptor) for descriptor in (os.open(os.devnull, os.O_RDONLY), output, output, ready)]
+        for place, descriptor in enumerate(wanted):
+            os.dup2(descriptor, place)
+        os.closerange(4, 4096)
         sys.stdout = os.fdopen(1, "w", buffering=1, closefd=False)
         sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
         os.chdir("/")
+        _tell_when_mounted(3)
         if sabotage:
             sabotage()
-        code = main(list(arguments))
+        code = cowfs.cli.main(list(arguments))
     except SystemExit as exit_request:
         if isinstance(exit_request.code, str):
             print(exit_request.code, file=sys.stderr)
@@ -175,3 +171,14 @@ def _run_command(
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
+
+
+def _tell_when_mounted(ready: int) -> None:
+    serve = cowfs.mount.Mount.serve
+
+    async def tell_and_serve(self: cowfs.mount.Mount) -> None:
+        os.write(ready, READY)
+        os.close(ready)
+        await serve(self)
+
+    setattr(cowfs.mount.Mount, "serve", tell_and_serve)  # noqa: B010  a method, which mypy lets nobody assign to

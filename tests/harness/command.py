@@ -1,0 +1,52 @@
+"""Running the `cowfs` command as a user does: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+from tests.harness import syscalls
+
+_FROM_SOURCE = [sys.executable, "-c", "import sys; from cowfs.cli import main; sys.exit(main())"]
+
+
+def cowfs_command() -> list[str]:
+    """The installed command beside this interpreter; without an installation, the source tree's."""
+    installed = shutil.which("cowfs", path=str(Path(sys.executable).parent))
+    return [installed] if installed else _FROM_SOURCE
+
+
+def cowfs(*arguments: str | Path, environment: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run the command to its end (a mount goes on in its daemon)."""
+    return subprocess.run(
+        [*cowfs_command(), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        stdin=subprocess.DEVNULL,
+        env={**os.environ, **(environment or {})},
+    )
+
+
+def is_mounted(point: Path) -> bool:
+    return any(line.split()[4] == str(point) for line in Path("/proc/self/mountinfo").read_text().splitlines())
+
+
+def wait_until(condition: object, timeout: float = 10.0) -> None:
+    """Until `condition()` is true; AssertionError when it takes too long."""
+    assert callable(condition)
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, f"still not so after {timeout} s"
+        time.sleep(0.005)
+
+
+def unmount(point: Path) -> None:
+    syscalls.umount(str(point))
+    wait_until(lambda: not is_mounted(point))

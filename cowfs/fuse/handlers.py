@@ -22,8 +22,16 @@ from cowfs.fuse.engine import STATISTICS_NAME, EngineSettings
 from cowfs.fuse.messages import HEADER_SIZE, NEGATIVE_ENTRY, NO_ENTRY, dirent, dirent_size
 from cowfs.fuse.slow import SlowWork
 from cowfs.union import data, dirs, files, rename, xattrs
-from cowfs.union.attrs import NOW, Caller, Changes, birth_time, get_attributes, set_attributes, statfs
-from cowfs.union.lookup import lookup
+from cowfs.union.attrs import (
+    NOW,
+    Caller,
+    Changes,
+    birth_time,
+    get_attributes,
+    lookup_attributes,
+    set_attributes,
+    statfs,
+)
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import read_directory
 from cowfs.union.tree import Tree
@@ -199,12 +207,17 @@ class Handlers:
         node.lookups += 1
         return body
 
+    def _named_entry(self, directory: Directory, name: bytes) -> bytes:
+        """The same for a name that has to be looked up."""
+        node, attributes = lookup_attributes(self.tree, directory, name)
+        node.lookups += 1
+        return messages.entry(attributes)
+
     def lookup(self, number: int, message: Message) -> Reply:
         try:
-            node = lookup(self.tree, self._directory(number), _name(message, HEADER_SIZE))
+            return self._named_entry(self._directory(number), _name(message, HEADER_SIZE))
         except FileNotFoundError:
             return NEGATIVE_ENTRY
-        return self._entry(node)
 
     def lookup_root(self, number: int, message: Message) -> Reply:
         """As `lookup`, while session.py settles the mount: the FUSE root has one name, that of the union's root."""
@@ -420,7 +433,7 @@ class Handlers:
                 records.append(NO_ENTRY)
             else:
                 try:
-                    records.append(self._entry(lookup(tree, directory, name)))
+                    records.append(self._named_entry(directory, name))
                 except OSError:
                     records.append(NO_ENTRY)
             records.append(dirent(name, next_cookie, child, mode_type))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from debian.deb822 import Deb822
 
-from builder import apt
+from builder import apt, foreign
 from builder.log import Problem
 
 # fakeroot is what dpkg-buildpackage becomes root with; having it here saves installing it in every session.
@@ -60,7 +60,9 @@ def create(options: BaseOptions, directory: Path) -> Path:
         *lines,
     ]
     if options.architecture is not None:
-        command.insert(1, f"--architectures={options.architecture}")
+        foreign.enable(options.architecture)
+        # Its own check asks for one more package, arch-test, to find what has just been done.
+        command[1:1] = [f"--architectures={options.architecture}", "--skip=check/qemu"]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
     except FileNotFoundError:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
-from builder import artifacts, base, beneath, depends, extras, source
+from builder import artifacts, base, beneath, depends, extras, foreign, source
 from builder.job import BuildOptions, Job
 from builder.log import BuildLog, Interrupted, Problem, timestamp
 from builder.process import shown
@@ -110,7 +110,7 @@ def introduce(job: Job) -> None:
         "Version": package.version,
         "Source-Version": package.version,
         "Distribution": base.code_name(options.base),
-        "Machine Architecture": job.architecture,
+        "Machine Architecture": foreign.machine(),
         "Host Architecture": job.architecture,
         "Build Architecture": job.architecture,
         "Build Type": options.build_type,

@@ -9,10 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import apt, base, build, hooks, maintain, obtain, options, rootless, store, supervisor
+from builder import apt, base, build, foreign, hooks, maintain, obtain, options, rootless, store, supervisor
 from builder.job import BuildOptions, check
 from builder.log import Interrupted, Problem
-from builder.process import output
 from builder.rebuild import Rebuild
 
 
@@ -22,6 +21,10 @@ class Inside:
 
     directory: Path
     lifeline: int
+
+
+def _supervise(arguments: argparse.Namespace, words: Sequence[str], parent: Path | None = None) -> int:
+    return supervisor.supervise(words, parent, user_namespace=arguments.user_namespace)
 
 
 def _base_options(arguments: argparse.Namespace, suite: str) -> base.BaseOptions:
@@ -44,7 +47,7 @@ def _create(arguments: argparse.Namespace, words: Sequence[str], inside: Inside 
     elif target in store.names():
         raise Problem(f"The base {target} exists already", f"cowbuild update {target}, or remove {target} first")
     if inside is None:
-        return supervisor.supervise(words, parent=store.directory(target) if path is None else path.parent)
+        return _supervise(arguments, words, store.directory(target) if path is None else path.parent)
     made = base.create(_base_options(arguments, arguments.suite or apt.machine_suite()), inside.directory)
     if path is None:
         store.publish(target, made)
@@ -64,14 +67,14 @@ def _list_bases(_arguments: argparse.Namespace, _words: Sequence[str], _inside: 
 
 def _update(arguments: argparse.Namespace, words: Sequence[str], inside: Inside | None) -> int:
     if inside is None:
-        return supervisor.supervise(words, parent=_home(arguments.base))
+        return _supervise(arguments, words, _home(arguments.base))
     return maintain.update(arguments.base, inside.directory)
 
 
 def _remove(arguments: argparse.Namespace, words: Sequence[str], inside: Inside | None) -> int:
     if inside is None:
         store.find(arguments.base)
-        return supervisor.supervise(words)
+        return _supervise(arguments, words)
     store.remove(arguments.base)
     return 0
 
@@ -80,7 +83,7 @@ def _work_in(arguments: argparse.Namespace, words: Sequence[str], inside: Inside
     if inside is None:
         rootless.check_fuse()
         base.check_ours(store.find(arguments.base))
-        return supervisor.supervise(words, parent=_home(arguments.base) if arguments.save else None)
+        return _supervise(arguments, words, _home(arguments.base) if arguments.save else None)
     return maintain.work_in(
         arguments.base,
         arguments.words,
@@ -105,9 +108,10 @@ def _build(arguments: argparse.Namespace, words: Sequence[str], inside: Inside |
         obtain.check(arguments.package)
         if arguments.base is None:
             arguments.base = _usual_base(arguments)
-            words = ["build", "--base", arguments.base, *words[1:]]
+            at = words.index("build") + 1
+            words = [*words[:at], "--base", arguments.base, *words[at:]]
         check(_build_options(arguments, Path(arguments.package), store.find(arguments.base)))
-        return supervisor.supervise(words)
+        return _supervise(arguments, words)
     with store.held(arguments.base) as tree:
         suite = base.code_name(tree)
         dsc = obtain.dsc(
@@ -122,7 +126,7 @@ def _build(arguments: argparse.Namespace, words: Sequence[str], inside: Inside |
 def _usual_base(arguments: argparse.Namespace) -> str:
     """The name of the base for the suite and architecture wanted; it is made where it is missing."""
     suite = arguments.dist or apt.machine_suite()
-    architecture = arguments.arch or output(["dpkg", "--print-architecture"]).strip()
+    architecture = arguments.arch or foreign.machine()
     name = f"{suite}-{architecture}"
     if name not in store.names():
         print(f"cowbuild: there is no base {name} yet; making it", flush=True)

@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
     # Given by supervisor.py, not by people.
     top.add_argument("--session", type=Path, help=argparse.SUPPRESS)
     top.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
+    top.add_argument("--user-namespace", action=YES_OR_NO, default=True, help="root may do without")
     verbs = top.add_subparsers(metavar="VERB", dest="verb", required=True)
     build = verbs.add_parser(
         "build", usage=BUILD_USAGE, help="build a source package", description=BUILD_DESCRIPTION

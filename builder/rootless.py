@@ -1,4 +1,4 @@
-"""Working as a plain user: the user namespace, and what the machine must have for it."""
+"""The user namespace that sessions are in, and what the machine must have for a plain user's."""
 
 from __future__ import annotations
 
@@ -24,6 +24,44 @@ def wanted() -> bool:
 def before() -> list[str]:
     """What stands before a command that is to see ids as sessions do: the files of a base belong to any of them."""
     return ["unshare", *NAMESPACE, "--"] if wanted() else []
+
+
+class UserNamespace:
+    """A new user namespace for a command: a plain user's with subordinate ids, or root's, in which ids are the same.
+
+    Root's is for what the kernel then keeps apart from the machine: privileges, registrations of foreign programs.
+    newuidmap maps for root only what /etc/subuid gives to root, which is nothing; so it is done here, between the
+    making of the namespace and the start of the command.
+    """
+
+    def __init__(self, *, use: bool) -> None:
+        self.before: list[str] = []
+        self.descriptors: tuple[int, ...] = ()
+        if wanted():
+            self.before = ["unshare", *NAMESPACE, "--"]
+        elif use and self._possible():
+            self._made, made = os.pipe()
+            mapped, self._mapped = os.pipe()
+            self.descriptors = (made, mapped)
+            wait = 'echo >&"$1"; read -r _ <&"$2"; shift 2; exec "$@"'
+            self.before = ["unshare", "--user", "--", "sh", "-c", wait, "sh", str(made), str(mapped)]
+
+    @staticmethod
+    def _possible() -> bool:
+        return subprocess.run(["unshare", "--user", "true"], capture_output=True, check=False).returncode == 0
+
+    def map(self, process: int) -> None:
+        """To be called when the command has been started, with its process number."""
+        if not self.descriptors:
+            return
+        for descriptor in self.descriptors:
+            os.close(descriptor)
+        # Nothing comes when it ended before it got that far; its exit code then tells.
+        if os.read(self._made, 1):
+            for kind in ("uid_map", "gid_map"):
+                Path(f"/proc/{process}/{kind}").write_text("0 0 4294967295\n")
+        os.close(self._made)
+        os.close(self._mapped)
 
 
 def check() -> None:

@@ -17,7 +17,8 @@ ROOT_CAPABILITIES = (
     *("net_bind_service", "sys_chroot", "audit_write", "setfcap"),
 )
 
-# Nodes are made where that is allowed, and bound from the machine where not: in a user namespace.
+# Nodes are made where that is allowed, and bound from the machine where not, in a user namespace: read-only, so that
+# the machine's keep their modes and owners. That does not keep anybody from writing to the device.
 SCRIPT = """
 set -e
 cd "$1"
@@ -27,7 +28,7 @@ mount -n -t tmpfs -o nosuid,noexec,mode=0755,size=64k tmpfs dev
 while read -r name major minor; do
     mknod -m 666 "dev/$name" c "$major" "$minor" 2>/dev/null || {
         : > "dev/$name"
-        mount -n --bind "/dev/$name" "dev/$name"
+        mount -n -o bind,ro,nosuid,noexec "/dev/$name" "dev/$name"
     }
 done <<END
 null 1 3
@@ -72,7 +73,7 @@ ENTER = """
 shift 2
 mount -n --move . /
 status=0
-setpriv {privileges} -- chroot {identity} . "$@" || status=$?
+{personality} setpriv {privileges} -- chroot {identity} . "$@" || status=$?
 exit "$status"
 """
 
@@ -94,6 +95,7 @@ class Sandbox:
 
     root: Path
     hostname: str = "cowbuild"
+    personality: str = ""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def command(
@@ -133,5 +135,5 @@ class Sandbox:
             steps.append(NETWORK_SCRIPT)
         if identity == ROOT:
             steps.append(PROTECT_PROC_SCRIPT)
-        steps.append(ENTER.format(privileges=privileges, identity=names))
+        steps.append(ENTER.format(personality=self.personality, privileges=privileges, identity=names))
         return "".join(steps)

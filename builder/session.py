@@ -14,7 +14,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from builder import apt
+from builder import apt, foreign
+from builder.base import architecture as architecture_of
 from builder.log import BuildLog, Problem
 from builder.process import logged, output, shown
 from builder.sandbox import ROOT, Identity, Sandbox
@@ -63,11 +64,13 @@ apt-get clean
 class Session:
     """A mounted root, and the log of what is run in it."""
 
-    def __init__(self, root: Path, log: BuildLog) -> None:
+    def __init__(self, root: Path, architecture: str, log: BuildLog) -> None:
         self.root = root
         self.log = log
         self.hostname = socket.gethostname().partition(".")[0] or "localhost"
-        self.sandbox = Sandbox(root, hostname=self.hostname, environment=VARIABLES)
+        self.sandbox = Sandbox(
+            root, hostname=self.hostname, personality=foreign.personality(architecture), environment=VARIABLES
+        )
 
     def prepare(self) -> None:
         """Give the root what a build expects and a base has not: name resolution, a user, quiet services."""
@@ -127,8 +130,10 @@ class Session:
 @contextmanager
 def opened(base: Path, directory: Path, log: BuildLog) -> Iterator[Session]:
     """A prepared session over `base`, kept in the private `directory`. Problem when it cannot be had."""
+    architecture = architecture_of(base)
+    foreign.enable(architecture)
     with mounted(base, directory) as root:
-        session = Session(root, log)
+        session = Session(root, architecture, log)
         session.prepare()
         yield session
 

@@ -2,7 +2,7 @@
 
     cowbuild                 this module's `supervise`; the process that the user sees, and may kill
      |- remover              sleeps until cowbuild is gone, however it went, then removes the session's directory
-     `- unshare              in cowbuild's place: makes the namespaces, dies with it (PR_SET_PDEATHSIG)
+     `- unshare              makes the namespaces, dies with it (PR_SET_PDEATHSIG)
          `- cowbuild         process 1 of the session's PID namespace, dies with unshare (--kill-child); does the work
              |- cowfs        the session's mount, which exists in this mount namespace only
              `- unshare ...  one for each command in the session (sandbox.py), with a PID namespace of its own
@@ -44,15 +44,14 @@ exec rm -rf --one-file-system -- "$1"
 """
 
 
-def supervise(arguments: Sequence[str], parent: Path | None = None) -> int:
+def supervise(arguments: Sequence[str], parent: Path | None = None, *, user_namespace: bool = True) -> int:
     """Run `cowbuild ARGUMENTS` as process 1 of new namespaces, with a session directory, and return its exit code.
 
-    The directory is made in `parent`, and gone afterwards. Problem when the machine does not allow it.
+    The directory is made in `parent`, and gone afterwards. Root can do without the user namespace. Problem when the
+    machine does not allow it.
     """
-    namespace: tuple[str, ...] = ()
     if rootless.wanted():
         rootless.check()
-        namespace = rootless.NAMESPACE
     parent = parent or _default_parent()
     remove_abandoned(parent)
     directory, lock = _make_directory(parent)
@@ -68,20 +67,23 @@ def supervise(arguments: Sequence[str], parent: Path | None = None) -> int:
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
+    namespace = rootless.UserNamespace(use=user_namespace)
     try:
         for number in SIGNALS:
             signal.signal(number, pass_on)
         worker = subprocess.Popen(
             [
                 *("setpriv", "--pdeathsig", "KILL", "--"),
-                *("unshare", *namespace, "--mount", "--pid", "--fork", "--kill-child", "--"),
+                *namespace.before,
+                *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--"),
                 *(sys.executable, "-P", "-m", "builder.cli"),
                 *("--session", str(directory), "--lifeline", str(lifeline)),
                 *arguments,
             ],
-            pass_fds=(lifeline, lock),
+            pass_fds=(lifeline, lock, *namespace.descriptors),
         )
         os.close(lifeline)
+        namespace.map(worker.pid)
         code = worker.wait()
     finally:
         # Also when the wait was cut short: the end of the remover's input is the end of the session.

@@ -54,40 +54,43 @@ def _person(name: str) -> Person:
 
 
 @pytest.fixture(scope="session")
-def base_of() -> Callable[[str], Base]:
-    """`base_of(person)`: the base of a person; made at the first call ever, checksummed at the first in this run."""
-    known: dict[str, Base] = {}
+def base_of() -> Callable[..., Base]:
+    """`base_of(person, architecture=None)`: a person's base; made at the first call ever, and kept."""
+    known: dict[tuple[str, str | None], Base] = {}
 
-    def find(name: str) -> Base:
-        if name not in known:
+    def find(name: str, architecture: str | None = None) -> Base:
+        key = (name, architecture)
+        if key not in known:
             person = _person(name)
-            path = _make_base(person)
-            known[name] = Base(path, person, checksum_of(path))
-        return known[name]
+            path = _make_base(person, architecture)
+            known[key] = Base(path, person, checksum_of(path))
+        return known[key]
 
     return find
 
 
-def _make_base(person: Person) -> Path:
+def _make_base(person: Person, architecture: str | None) -> Path:
     suite = apt.machine_suite()
     place = CACHE if person.name == "root" else CACHE / person.name
     place.mkdir(parents=True, exist_ok=True)
     if person.before:
         os.chown(place, USER, USER)
-    path = place / f"base-{suite}"
+    path = place / "-".join(filter(None, ("base", suite, architecture)))
     # Test processes that run side by side wait for the one that makes it.
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             command = [*person.before, *COWBUILD, "create", path, "--suite", suite]
+            command += ["--arch", architecture] if architecture else []
             subprocess.run(command, env={**os.environ, **person.environment}, check=True)
     return path
 
 
 @pytest.fixture
-def work(request: pytest.FixtureRequest, base_of: Callable[[str], Base]) -> Iterator[Workplace]:
-    """As root, unless the test says otherwise (`for_both`)."""
-    base = base_of(getattr(request, "param", "root"))
+def work(request: pytest.FixtureRequest, base_of: Callable[..., Base]) -> Iterator[Workplace]:
+    """As root, unless the test says otherwise: `for_both`, or pairs of a person and an architecture."""
+    wanted = getattr(request, "param", "root")
+    base = base_of(wanted) if isinstance(wanted, str) else base_of(*wanted)
     # Not tmp_path: the directories above that are root's alone.
     place = Path(tempfile.mkdtemp(prefix="cowbuild-test-", dir="/tmp"))
     workplace = Workplace(place, base)

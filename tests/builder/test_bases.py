@@ -66,7 +66,7 @@ def test_an_unknown_name_is_said_to_be_so(bases: Path, name: str) -> None:
         store.find(name)
 
 
-def test_run_discards_or_saves(base_of: Callable[[str], Base]) -> None:
+def test_run_discards_or_saves(base_of: Callable[..., Base]) -> None:
     """As a plain user, whose bases can be put into a directory of the test's."""
     base = base_of("user")
     person = base.owner

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builder.packages import Workplace, for_both, log_of, make_source
+from tests.builder.packages import COWBUILD, Workplace, for_both, log_of, make_source
 
 
 def found_inside(work: Workplace, script: str) -> dict[str, str]:
@@ -141,3 +141,27 @@ def test_the_output_directory_is_all_that_is_written_to(work: Workplace) -> None
     before = sorted(Path("/var/tmp").iterdir())
     found_inside(work, "touch /tmp/inside /var/tmp/inside")
     assert sorted(Path("/var/tmp").iterdir()) == before
+
+
+@for_both
+@pytest.mark.parametrize("namespace", ["--user-namespace", "--no-user-namespace"])
+def test_root_inside_changes_nothing_outside(work: Workplace, namespace: str) -> None:
+    before = {path: path.stat() for path in (Path("/dev/null"), Path("/proc/sys/kernel/panic"))}
+    panic = Path("/proc/sys/kernel/panic").read_text()
+    script = """
+    chmod 600 /dev/null; chown 5:5 /dev/null; echo 5 > /proc/sys/kernel/panic
+    mknod /tmp/disk b 254 0; cat /tmp/disk | head -c 1; mount -t tmpfs tmpfs /mnt; cat /proc/1/environ
+    kill -0 -1; hostname changed
+    """
+    done = subprocess.run(
+        [*work.base.owner.before, *COWBUILD, namespace, "run", work.base.path, "--", "sh", "-c", script],
+        env={**os.environ, **work.base.owner.environment, "TMPDIR": str(work.sessions)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == ""
+    after = {path: path.stat() for path in before}
+    for path, status in before.items():
+        assert (after[path].st_mode, after[path].st_uid) == (status.st_mode, status.st_uid)
+    assert Path("/proc/sys/kernel/panic").read_text() == panic

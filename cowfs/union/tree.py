@@ -194,8 +194,9 @@ class Tree:
     def _drop(self, node: Node) -> None:
         self.files.discard(node.number)
         if isinstance(node, Directory):
-            for directory in (node, *node.lowers):
-                self.directories.discard(directory)
+            self.directories.discard(node)
+            for lower in node.lowers:
+                self.directories.discard(lower)
             self.listings.pop(node, None)
         if node.shelter is not None and node.shelter[0] == self.upper.orphans_fd:
             discard(*node.shelter, node.type)

@@ -230,3 +230,8 @@ def move_mount(fd: int, target: bytes) -> None:
     arguments = (fd, ctypes.c_char_p(b""), AT_FDCWD, ctypes.c_char_p(target), _MOVE_MOUNT_F_EMPTY_PATH)
     if _libc.syscall(_SYS_MOVE_MOUNT, *arguments) != 0:
         _raise_errno(target)
+
+
+def current_processor() -> int:
+    """sched_getcpu(3): the processor that the calling thread runs on."""
+    return int(_libc.sched_getcpu())

@@ -23,6 +23,7 @@ from cowfs.fuse.device import Device
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.handlers import BUFFER_SIZE, ROOT_NAME, Handlers, Message, Reply, TakesLongError, Work
 from cowfs.fuse.messages import HEADER_SIZE
+from cowfs.fuse.neighbour import STREAK, Neighbour
 from cowfs.fuse.slow import SlowWork
 from cowfs.union.copyup import CopyUpNeeded
 from cowfs.union.nodes import Node
@@ -60,6 +61,10 @@ class Session:
         self._buffer = bytearray(BUFFER_SIZE)
         self._nursery: trio.Nursery | None = None
         self._ended = False
+        self._neighbour = Neighbour()
+        self._last_thread = 0
+        self._streak = 0
+        """How many requests in a row came from that thread."""
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         self._poll = poll.poll
@@ -107,6 +112,7 @@ class Session:
         requests, nanoseconds = self._counters.requests, self._counters.nanoseconds
         answer, has_request = self._answer, self._has_request
         deadline = clock() + BURST_NS
+        last_thread, streak = self._last_thread, self._streak
         while has_request():
             try:
                 length = readv(fd, buffers)
@@ -118,14 +124,22 @@ class Session:
                     _log.error("reading %s failed: %s", "/dev/fuse", error.strerror)
                 return
             started = clock()
-            _, opcode, unique, node, _, _, _, _, _ = unpack_header(buffer)
+            _, opcode, unique, node, _, _, thread, _, _ = unpack_header(buffer)
             answer(opcode, unique, node, length)
             ended = clock()
             if opcode < abi.OPCODE_LIMIT:
                 requests[opcode] += 1
                 nanoseconds[opcode] += ended - started
+            if thread == last_thread:
+                streak += 1
+                if streak == STREAK:
+                    streak = 0
+                    self._neighbour.move_to(thread)
+            elif thread:
+                last_thread, streak = thread, 0
             if ended > deadline:
-                return
+                break
+        self._last_thread, self._streak = last_thread, streak
 
     def _has_request(self) -> bool:
         """Waits for a request, as long as that is cheaper than leaving the wait to trio."""

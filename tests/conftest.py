@@ -28,18 +28,24 @@ settings.register_profile("shrink", derandomize=True, max_examples=60, phases=(*
 settings.load_profile("steady")
 
 ENGINES = ("direct", "pyfuse3")
-PYFUSE3_CANNOT = "pyfuse3 has no such request (README, known limits)"
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "root: needs the rights of root")
-    config.addinivalue_line("markers", "direct_only: what the pyfuse3 engine cannot do; the argument says why")
+    config.addinivalue_line("markers", "direct_only: asks for what pyfuse3 has no request for (README, known limits)")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("root") and os.geteuid() != 0:
             item.add_marker(pytest.mark.skip(reason="needs root"))
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """A test that takes an `engine`, by itself or through `bench`, runs on each that can do what it asks for."""
+    if "engine" in metafunc.fixturenames:
+        direct_only = metafunc.definition.get_closest_marker("direct_only")
+        metafunc.parametrize("engine", ENGINES[:1] if direct_only else ENGINES)
 
 
 @pytest.fixture(scope="session")
@@ -81,15 +87,6 @@ def place(request: pytest.FixtureRequest, scratch: Path) -> Iterator[Path]:
     top.chmod(0o755)
     yield top
     shutil.rmtree(top, ignore_errors=True)
-
-
-@pytest.fixture(params=ENGINES)
-def engine(request: pytest.FixtureRequest) -> str:
-    name: str = request.param
-    marker = request.node.get_closest_marker("direct_only")
-    if name == "pyfuse3" and marker:
-        pytest.skip(marker.args[0] if marker.args else PYFUSE3_CANNOT)
-    return name
 
 
 @pytest.fixture

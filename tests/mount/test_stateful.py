@@ -20,6 +20,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
+from cowfs.union import copyup, readdir
+from cowfs.union.tree import Tree
 from tests.harness import actions, syscalls
 from tests.harness.mounts import Mount
 from tests.harness.snapshot import differences, snapshot
@@ -417,3 +419,28 @@ def run(where: Path, name: str, breakage: Callable[[], object] | None = None) ->
 @pytest.mark.root
 def test_random_operations_in_step_with_an_ordinary_directory(place: Path, engine: str) -> None:
     run(place, engine)
+
+
+def _forget_whiteouts() -> None:
+    setattr(Tree, "make_whiteout", lambda *_: None)  # noqa: B010  a method, which mypy lets nobody assign to
+
+
+def _lose_xattrs() -> None:
+    copyup._copy_xattrs = lambda *_: None
+
+
+def _copy_short() -> None:
+    whole = copyup._copy_content
+    copyup._copy_content = lambda source, target, size: whole(source, target, max(size - 1, 0))
+
+
+def _keep_listings() -> None:
+    setattr(readdir.Listing, "remove", lambda *_: None)  # noqa: B010
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("sabotage", [_forget_whiteouts, _lose_xattrs, _copy_short, _keep_listings])
+def test_a_planted_bug_is_found(place: Path, sabotage: Callable[[], object]) -> None:
+    """A union broken on purpose does not pass: the test above can tell."""
+    with pytest.raises((AssertionError, OSError)):
+        run(place, "direct", sabotage)

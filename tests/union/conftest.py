@@ -1,0 +1,55 @@
+"""A union over small directories, without a mount."""
+
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cowfs.union import lookup
+from cowfs.union.attrs import Caller
+from cowfs.union.layer import Layer, WritableLayer
+from cowfs.union.nodes import Directory, Node
+from cowfs.union.tree import Tree
+from cowfs.union.whiteout import Marks
+
+MakeTree = Callable[..., Tree]
+
+ROOT = Caller(os.geteuid(), os.getegid(), 0o022)
+
+
+def find(tree: Tree, path: str) -> Node:
+    """The node of a path, as the kernel would come to it, with a look-up taken of it."""
+    node: Node = tree.root
+    for name in path.split("/"):
+        node = lookup.lookup(tree, directory(node), name.encode())
+    node.lookups += 1
+    return node
+
+
+def directory(node: Node) -> Directory:
+    assert isinstance(node, Directory)
+    return node
+
+
+@pytest.fixture
+def make_tree(tmp_path: Path) -> Iterator[MakeTree]:
+    """Makes a tree over ``tmp_path``/name for each name given, topmost first; all share tmp_path/upper."""
+    trees: list[Tree] = []
+    umask = os.umask(0)
+
+    def make(*names: str) -> Tree:
+        for tree in trees:
+            tree.close()
+        trees.clear()
+        for name in (*names, "upper", "work"):
+            (tmp_path / name).mkdir(exist_ok=True)
+        layers = [Layer(os.fsencode(tmp_path / name), len(names) - 1 - index) for index, name in enumerate(names)]
+        upper = WritableLayer(os.fsencode(tmp_path / "upper"), os.fsencode(tmp_path / "work"))
+        trees.append(Tree(layers, upper, Marks(b"user")))
+        return trees[0]
+
+    yield make
+    for tree in trees:
+        tree.close()
+    os.umask(umask)

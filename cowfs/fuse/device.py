@@ -193,10 +193,8 @@ def _mount_as_root(mountpoint: Path, options: MountOptions) -> int:
 
 def _mount_by_helper(mountpoint: Path, options: MountOptions) -> int:
     helper = _helper()
-    try:
-        os.close(os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC))
-    except OSError as error:
-        raise MountError(error.errno, _device_problem(error)) from error
+    if not os.path.exists(DEVICE):  # the helper itself may open it, whatever its permissions say to us
+        raise MountError(errno.ENOENT, _device_problem(FileNotFoundError(errno.ENOENT, "")))
     words = [f"fsname={_escaped(options.source)}", f"subtype={_escaped(options.subtype)}", "default_permissions"]
     if options.allow_other:
         words.append("allow_other")
@@ -261,6 +259,8 @@ def _mount_problem(error: OSError, mountpoint: Path) -> str:
 
 
 def _helper_problem(stderr: str, mountpoint: Path) -> str:
+    if f"failed to open {DEVICE}" in stderr:
+        return _device_problem(PermissionError(errno.EACCES, ""))
     if "user_allow_other" in stderr:
         return "allow_other needs the line user_allow_other in /etc/fuse.conf"
     if "Permission denied" in stderr or "no write access" in stderr or "user has no" in stderr:

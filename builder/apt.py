@@ -19,6 +19,7 @@ OPTIONS = (
     *("-o", "APT::Install-Recommends=false"),
     *("-o", "Acquire::Languages=none"),
     *("-o", "Acquire::Retries=3"),
+    *("-o", "APT::Keep-Downloaded-Packages=false"),
     *("-o", "Dpkg::Use-Pty=0"),
     *("-o", "Dpkg::Options::=--force-confold"),
 )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
-from builder import artifacts, base, beneath, depends, extras, foreign, source
+from builder import artifacts, base, beneath, cache, depends, extras, foreign, source
 from builder.job import BuildOptions, Job
 from builder.log import BuildLog, Interrupted, Problem, timestamp
 from builder.process import shown
@@ -20,13 +20,13 @@ from builder.session import BUILDER, USER_NAME, VARIABLES
 from builder.summary import StageFailed, Status
 
 
-def build(options: BuildOptions, directory: Path) -> int:
-    """Build a source package in a session in the private `directory`; return sbuild's exit code.
+def build(options: BuildOptions, directories: Sequence[Path]) -> int:
+    """Build a source package in a session in private directories; return sbuild's exit code.
 
     Problem only before the log begins: for a .dsc that cannot be read, a base that is none.
     """
     log = BuildLog(quiet=options.quiet)
-    job = Job(options, directory, log)
+    job = Job(options, directories, log)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.summary.started))
     stem = f"{job.source.name}_{job.source.version_without_epoch}_{job.architecture}"
     if options.log_file:
@@ -57,9 +57,12 @@ def build(options: BuildOptions, directory: Path) -> int:
 def run_stages(job: Job) -> None:
     try:
         commands(job, "pre-build")
-        with job.open_session(), commands_on_failure(job, "chroot-cleanup"):
-            work_in_session(job)
-            commands(job, "chroot-cleanup")
+        with dependency_layer(job) as layers, job.open_session(job.directory, layers):
+            with commands_on_failure(job, "chroot-cleanup"):
+                if not layers:
+                    get_ready(job)
+                work_in_session(job)
+                commands(job, "chroot-cleanup")
         deliver(job)
     except StageFailed:
         commands(job, "post-build-failed")
@@ -67,11 +70,51 @@ def run_stages(job: Job) -> None:
     commands(job, "post-build")
 
 
-def work_in_session(job: Job) -> None:
+@contextmanager
+def dependency_layer(job: Job) -> Iterator[list[Path]]:
+    """The frozen layer with the build dependencies, taken from the cache or made for it; none where that is not wanted.
+
+    Where it has to be made, the stages up to the dependencies have been gone through when this begins.
+    """
+    if job.layer_directory is None:
+        yield []
+        return
+    options = job.options
+    with job.part("install-deps", Status.GIVEN_BACK):
+        request = dependencies(job)
+        how = (request.as_dsc(), f"upgrade: {options.apt_upgrade}", f"update: {options.apt_update is not False}")
+        key = cache.key_of(options.base, *how)
+    age = {True: 0.0, False: float("inf"), None: options.deps_cache_age}[options.apt_update]
+    with cache.held(key, age) as kept:
+        if kept is not None:
+            job.log.section("Update chroot")
+            job.log.line(f"Not needed: the dependency layer of {timestamp(kept.made)} is used ({key})")
+            fetch_source(job)
+            job.log.section("Install package build dependencies")
+            job.log.line(f"Build-Depends: {request.depends}")
+            job.log.line("They are in the dependency layer.")
+            yield [kept.layer]
+            return
+    with job.open_session(job.layer_directory), commands_on_failure(job, "chroot-cleanup"):
+        get_ready(job)
+    with job.part("keep-deps", Status.FAILED), ExitStack() as stack:
+        made = job.layer_directory / "layer"
+        name = f"{job.source.name} {job.source.version}"
+        layer = stack.enter_context(cache.published(key, made, package=name, base=options.base))
+        cache.prune(options.deps_cache_limit)
+        held = stack.pop_all()
+    with held:
+        yield [layer]
+
+
+def get_ready(job: Job) -> None:
     commands(job, "chroot-setup")
     update_chroot(job)
     fetch_source(job)
     install_dependencies(job)
+
+
+def work_in_session(job: Job) -> None:
     check_architecture(job)
     unpack(job)
     check_space(job)
@@ -141,7 +184,7 @@ def update_chroot(job: Job) -> None:
         if options.extra_repositories or options.extra_keys:
             with job.part("add-repositories", Status.GIVEN_BACK):
                 extras.add_repositories(job.session, options.extra_repositories, options.extra_keys)
-        if options.apt_update or options.extra_repositories:
+        if options.apt_update is not False or options.extra_repositories:
             with job.part("apt-get-update", Status.GIVEN_BACK):
                 job.session.apt_get("update")
         if options.apt_upgrade:
@@ -152,21 +195,25 @@ def update_chroot(job: Job) -> None:
                 extras.add_packages(job.session, options.extra_packages)
 
 
+def dependencies(job: Job) -> depends.Request:
+    options = job.options
+    choice = depends.Choice(
+        architecture=job.architecture,
+        build_any=options.build_any,
+        build_all=options.build_all,
+        profiles=frozenset(options.profiles),
+        all_alternatives=options.resolve_alternatives,
+    )
+    return depends.requested(
+        job.source, choice, add_depends=options.add_depends, add_conflicts=options.add_conflicts
+    )
+
+
 def install_dependencies(job: Job) -> None:
     job.log.section("Install package build dependencies")
     started = time.monotonic()
-    options = job.options
     with commands_on_failure(job, "build-deps-failed"), job.part("install-deps", Status.GIVEN_BACK):
-        choice = depends.Choice(
-            architecture=job.architecture,
-            build_any=options.build_any,
-            build_all=options.build_all,
-            profiles=frozenset(options.profiles),
-            all_alternatives=options.resolve_alternatives,
-        )
-        request = depends.requested(
-            job.source, choice, add_depends=options.add_depends, add_conflicts=options.add_conflicts
-        )
+        request = dependencies(job)
         job.log.line(f"Build-Depends: {request.depends}")
         if request.conflicts:
             job.log.line(f"Build-Conflicts: {request.conflicts}")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import apt, base, build, foreign, hooks, maintain, obtain, options, rootless, store, supervisor
+from builder import apt, base, build, cache, foreign, hooks, maintain, obtain, options, rootless, store, supervisor
 from builder.job import BuildOptions, check
 from builder.log import Interrupted, Problem
 from builder.rebuild import Rebuild
@@ -19,12 +19,16 @@ from builder.rebuild import Rebuild
 class Inside:
     """Set where this process is the one that works in the session's namespaces (see supervisor.py)."""
 
-    directory: Path
+    directories: tuple[Path, ...]
     lifeline: int
 
+    @property
+    def directory(self) -> Path:
+        return self.directories[0]
 
-def _supervise(arguments: argparse.Namespace, words: Sequence[str], parent: Path | None = None) -> int:
-    return supervisor.supervise(words, parent, user_namespace=arguments.user_namespace)
+
+def _supervise(arguments: argparse.Namespace, words: Sequence[str], *parents: Path) -> int:
+    return supervisor.supervise(words, parents, user_namespace=arguments.user_namespace)
 
 
 def _base_options(arguments: argparse.Namespace, suite: str) -> base.BaseOptions:
@@ -83,7 +87,7 @@ def _work_in(arguments: argparse.Namespace, words: Sequence[str], inside: Inside
     if inside is None:
         rootless.check_fuse()
         base.check_ours(store.find(arguments.base))
-        return _supervise(arguments, words, _home(arguments.base) if arguments.save else None)
+        return _supervise(arguments, words, *([_home(arguments.base)] if arguments.save else []))
     return maintain.work_in(
         arguments.base,
         arguments.words,
@@ -110,8 +114,9 @@ def _build(arguments: argparse.Namespace, words: Sequence[str], inside: Inside |
             arguments.base = _usual_base(arguments)
             at = words.index("build") + 1
             words = [*words[:at], "--base", arguments.base, *words[at:]]
-        check(_build_options(arguments, Path(arguments.package), store.find(arguments.base)))
-        return _supervise(arguments, words)
+        wanted = _build_options(arguments, Path(arguments.package), store.find(arguments.base))
+        check(wanted)
+        return _supervise(arguments, words, supervisor.default_parent(), *([cache.place()] if wanted.cached else []))
     with store.held(arguments.base) as tree:
         suite = base.code_name(tree)
         dsc = obtain.dsc(
@@ -120,7 +125,7 @@ def _build(arguments: argparse.Namespace, words: Sequence[str], inside: Inside |
             apt.machine_suite() if suite == "unknown" else suite,
             source_options=(*arguments.dpkg_source_opt, *arguments.dpkg_source_opts),
         )
-        return build.build(_build_options(arguments, dsc, tree), inside.directory)
+        return build.build(_build_options(arguments, dsc, tree), inside.directories)
 
 
 def _usual_base(arguments: argparse.Namespace) -> str:
@@ -147,6 +152,9 @@ def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> Buil
         profiles=arguments.profiles,
         jobs=arguments.jobs,
         apt_update=arguments.apt_update,
+        deps_cache=arguments.deps_cache,
+        deps_cache_age=arguments.deps_cache_age,
+        deps_cache_limit=arguments.deps_cache_size * 1024**2,
         apt_upgrade=arguments.apt_upgrade,
         network=arguments.enable_network,
         add_depends=tuple(arguments.add_depends),
@@ -183,9 +191,21 @@ def _commands(arguments: argparse.Namespace) -> hooks.Hooks:
     return given
 
 
+def _cache(arguments: argparse.Namespace, words: Sequence[str], inside: Inside | None) -> int:
+    if arguments.what == "list":
+        print("\n".join(cache.summary(cache.kept())))
+        return 0
+    if inside is None:
+        return _supervise(arguments, words)
+    for line in cache.summary(cache.prune(arguments.size * 1024**2)):
+        print(f"removed {line}")
+    return 0
+
+
 ACTS: Mapping[str, Callable[[argparse.Namespace, Sequence[str], Inside | None], int]] = {
     "build": _build,
     "create": _create,
+    "cache": _cache,
     "list": _list_bases,
     "update": _update,
     "remove": _remove,
@@ -201,7 +221,7 @@ def main() -> int:
     arguments = options.parser().parse_args(words)
     inside = None
     if arguments.session is not None:
-        inside = Inside(arguments.session, arguments.lifeline)
+        inside = Inside(tuple(arguments.session), arguments.lifeline)
         supervisor.obey(inside.lifeline)
     try:
         return ACTS[arguments.verb](arguments, words, inside)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder import artifacts, base, hooks, rootless, source
+from builder import artifacts, base, cache, hooks, rootless, source
 from builder.log import BuildLog, Problem
 from builder.process import TimedOut, logged
 from builder.rebuild import Rebuild
@@ -36,7 +36,11 @@ class BuildOptions:
     build_source: bool = False
     profiles: tuple[str, ...] = ()
     jobs: int = 1
-    apt_update: bool = True
+    apt_update: bool | None = None
+    """None: where dependencies are installed, not where they are taken from the cache."""
+    deps_cache: bool = True
+    deps_cache_age: float = cache.DEFAULT_AGE
+    deps_cache_limit: int = cache.DEFAULT_LIMIT
     apt_upgrade: bool = False
     network: bool = False
     add_depends: tuple[str, ...] = ()
@@ -59,6 +63,13 @@ class BuildOptions:
     verbose: bool = False
 
     @property
+    def cached(self) -> bool:
+        """Whether dependencies can come from the cache: where nothing but base and package decides on them."""
+        return self.deps_cache and not (
+            self.extra_packages or self.extra_repositories or self.extra_keys or self.commands.get("chroot-setup")
+        )
+
+    @property
     def build_type(self) -> str:
         """dpkg-buildpackage's word for what is built."""
         parts = {"source": self.build_source, "any": self.build_any, "all": self.build_all}
@@ -67,11 +78,12 @@ class BuildOptions:
 
 
 class Job:
-    """What the stages of one build share."""
+    """What the stages of one build share. The second directory, if any, is where a dependency layer can be made."""
 
-    def __init__(self, options: BuildOptions, directory: Path, log: BuildLog) -> None:
+    def __init__(self, options: BuildOptions, directories: Sequence[Path], log: BuildLog) -> None:
         self.options = options
-        self.directory = directory
+        self.directory = directories[0]
+        self.layer_directory = directories[-1] if options.cached else None
         self.log = log
         self.summary = Summary()
         self.source = source.read(options.dsc)
@@ -99,10 +111,11 @@ class Job:
         return self._session
 
     @contextmanager
-    def open_session(self) -> Iterator[None]:
+    def open_session(self, directory: Path, layers: Sequence[Path] = ()) -> Iterator[None]:
+        """A session over the base and the frozen layers on it; `directory` is its own."""
         with ExitStack() as stack:
             with self.part("create-session", Status.GIVEN_BACK):
-                self._session = stack.enter_context(opened(self.options.base, self.directory, self.log))
+                self._session = stack.enter_context(opened(self.options.base, directory, self.log, layers))
             yield
 
     @property

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TypeAlias
 
-from builder import apt, hooks
+from builder import apt, cache, hooks
 from builder.job import PLACE
 
 DESCRIPTION = """\
@@ -43,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
         prog="cowbuild", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     # Given by supervisor.py, not by people.
-    top.add_argument("--session", type=Path, help=argparse.SUPPRESS)
+    top.add_argument("--session", type=Path, action="append", help=argparse.SUPPRESS)
     top.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
     top.add_argument("--user-namespace", action=YES_OR_NO, default=True, help="root may do without")
     verbs = top.add_subparsers(metavar="VERB", dest="verb", required=True)
@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     _add_build(build)
     _add_create(verbs.add_parser("create", help="make a base", description="Make a base with mmdebstrap."))
     _add_base_verbs(verbs)
+    _add_cache(verbs.add_parser("cache", help="list or prune the dependencies kept between builds"))
     return top
 
 
@@ -82,6 +83,11 @@ def _add_base_verbs(verbs: Verbs) -> None:
         verb.add_argument("--as-builder", action="store_true", help="as the user who builds, not as root")
         verb.add_argument("--enable-network", action=YES_OR_NO, default=True)
     run.add_argument("words", metavar="COMMAND", nargs="+", help="after --, where it has options of its own")
+
+
+def _add_cache(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("what", choices=["list", "prune"])
+    verb.add_argument("--size", metavar="MIB", type=int, default=0, help="prune: what may stay; default: nothing")
 
 
 def _add_build(verb: argparse.ArgumentParser) -> None:
@@ -121,7 +127,18 @@ def _add_dependencies(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--extra-package", metavar="DEB", type=path, action="append", default=[], help="or a directory")
     group.add_argument("--extra-repository", metavar="LINE", action="append", default=[], help="as in sources.list")
     group.add_argument("--extra-repository-key", metavar="FILE", type=path, action="append", default=[])
-    group.add_argument("--apt-update", action=YES_OR_NO, default=True)
+    group.add_argument("--apt-update", action=YES_OR_NO, help="default: yes, but not when dependencies are kept")
+    group.add_argument("--deps-cache", action=YES_OR_NO, default=True, help="keep installed dependencies for later")
+    group.add_argument(
+        "--deps-cache-age",
+        metavar="SECONDS",
+        type=float,
+        default=cache.DEFAULT_AGE,
+        help=f"for how long they are taken to be what apt would install now; default: {cache.DEFAULT_AGE:.0f}",
+    )
+    group.add_argument(
+        "--deps-cache-size", metavar="MIB", type=int, default=cache.DEFAULT_LIMIT // 1024**2, help="for all together"
+    )
     group.add_argument("--apt-upgrade", "--apt-distupgrade", action=YES_OR_NO, default=False)
 
 

@@ -21,6 +21,11 @@ def wanted() -> bool:
     return os.geteuid() != 0
 
 
+def is_machine_root() -> bool:
+    """Whether root here is root of the machine, be it in a user namespace of its own."""
+    return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+
+
 def before() -> list[str]:
     """What stands before a command that is to see ids as sessions do: the files of a base belong to any of them."""
     return ["unshare", *NAMESPACE, "--"] if wanted() else []
@@ -43,7 +48,7 @@ class UserNamespace:
             self._made, made = os.pipe()
             mapped, self._mapped = os.pipe()
             self.descriptors = (made, mapped)
-            wait = 'echo >&"$1"; read -r _ <&"$2"; shift 2; exec "$@"'
+            wait = 'echo > "/proc/self/fd/$1"; read -r _ < "/proc/self/fd/$2"; shift 2; exec "$@"'
             self.before = ["unshare", "--user", "--", "sh", "-c", wait, "sh", str(made), str(mapped)]
 
     @staticmethod

@@ -48,8 +48,10 @@ printf '%s' "$1" > etc/resolv.conf
 printf '127.0.0.1 localhost\\n127.0.1.1 %s\\n::1 localhost ip6-localhost ip6-loopback\\n' "$2" > etc/hosts
 printf '#!/bin/sh\\nexit 101\\n' > usr/sbin/policy-rc.d
 chmod 755 usr/sbin/policy-rc.d
-printf '%s:x:%s:\\n' "$3" "$5" >> etc/group
-printf '%s:x:%s:%s::/nonexistent:/bin/sh\\n' "$3" "$4" "$5" >> etc/passwd
+grep -q "^$3:" etc/passwd || {
+    printf '%s:x:%s:\\n' "$3" "$5" >> etc/group
+    printf '%s:x:%s:%s::/nonexistent:/bin/sh\\n' "$3" "$4" "$5" >> etc/passwd
+}
 """
 
 # What PREPARE did, undone, for a session that becomes a base.
@@ -128,19 +130,22 @@ class Session:
 
 
 @contextmanager
-def opened(base: Path, directory: Path, log: BuildLog) -> Iterator[Session]:
-    """A prepared session over `base`, kept in the private `directory`. Problem when it cannot be had."""
+def opened(base: Path, directory: Path, log: BuildLog, layers: Sequence[Path] = ()) -> Iterator[Session]:
+    """A prepared session over `base`, kept in the private `directory`. Problem when it cannot be had.
+
+    `layers`, topmost first, are frozen ones that were made over the base.
+    """
     architecture = architecture_of(base)
     foreign.enable(architecture)
-    with mounted(base, directory) as root:
+    with mounted([*layers, base], directory) as root:
         session = Session(root, architecture, log)
         session.prepare()
         yield session
 
 
 @contextmanager
-def mounted(base: Path, directory: Path) -> Iterator[Path]:
-    """Mount `base` copy-on-write below the private `directory`, and yield the root of the session.
+def mounted(bases: Sequence[Path], directory: Path) -> Iterator[Path]:
+    """Mount `bases`, topmost first, copy-on-write below the private `directory`, and yield the root of the session.
 
     The layer is `directory`/layer. Problem when it cannot be mounted. On the way out, however that came, the mount is
     gone and its daemon reaped.
@@ -151,7 +156,7 @@ def mounted(base: Path, directory: Path) -> Iterator[Path]:
     with complaints.open("wb") as stderr:
         # In a process group of its own: a Ctrl-C at the terminal ends the build, which then ends the daemon.
         daemon = subprocess.Popen(
-            [*COWFS, "-f", "--layer", directory / "layer", "-o", MOUNT_OPTIONS, base, root],
+            [*COWFS, "-f", "--layer", directory / "layer", "-o", MOUNT_OPTIONS, ":".join(map(str, bases)), root],
             stdin=subprocess.DEVNULL,
             stdout=stderr,
             stderr=stderr,

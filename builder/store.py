@@ -19,16 +19,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from builder.log import Problem
+from builder.rootless import is_machine_root
 
 NAME = re.compile(r"[a-z0-9][A-Za-z0-9+._-]*")
 
 
 def place() -> Path:
     """Where this user's bases are."""
-    if os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]:
-        return Path("/var/lib/cowfs/bases")
-    data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
-    return Path(data) / "cowfs/bases"
+    usual = "/var/lib" if is_machine_root() else os.path.expanduser("~/.local/share")
+    return Path(os.environ.get("XDG_DATA_HOME") or usual) / "cowfs/bases"
 
 
 def names() -> list[str]:

@@ -37,24 +37,27 @@ REMOVER = """
 trap '' INT TERM HUP QUIT
 read -r _
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
-    rm -rf --one-file-system -- "$1" 2>/dev/null && exit 0
+    rm -rf --one-file-system -- "$@" 2>/dev/null && exit 0
     sleep 0.2
 done
-exec rm -rf --one-file-system -- "$1"
+exec rm -rf --one-file-system -- "$@"
 """
 
 
-def supervise(arguments: Sequence[str], parent: Path | None = None, *, user_namespace: bool = True) -> int:
-    """Run `cowbuild ARGUMENTS` as process 1 of new namespaces, with a session directory, and return its exit code.
+def supervise(arguments: Sequence[str], parents: Sequence[Path] = (), *, user_namespace: bool = True) -> int:
+    """Run `cowbuild ARGUMENTS` as process 1 of new namespaces, with session directories, and return its exit code.
 
-    The directory is made in `parent`, and gone afterwards. Root can do without the user namespace. Problem when the
-    machine does not allow it.
+    One directory is made in each of `parents`, or one in a default place, and gone afterwards. Root can do without the
+    user namespace. Problem when the machine does not allow it.
     """
     if rootless.wanted():
         rootless.check()
-    parent = parent or _default_parent()
-    remove_abandoned(parent)
-    directory, lock = _make_directory(parent)
+    directories, locks = [], []
+    for parent in parents or [default_parent()]:
+        remove_abandoned(parent)
+        directory, lock = _make_directory(parent)
+        directories.append(directory)
+        locks.append(lock)
     received: list[int] = []
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
@@ -63,7 +66,7 @@ def supervise(arguments: Sequence[str], parent: Path | None = None, *, user_name
 
     lifeline, lifeline_end = os.pipe()
     remover = subprocess.Popen(
-        [*rootless.before(), "sh", "-c", REMOVER, "cowbuild-remover", str(directory)],
+        [*rootless.before(), "sh", "-c", REMOVER, "cowbuild-remover", *map(str, directories)],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
@@ -77,10 +80,11 @@ def supervise(arguments: Sequence[str], parent: Path | None = None, *, user_name
                 *namespace.before,
                 *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--"),
                 *(sys.executable, "-P", "-m", "builder.cli"),
-                *("--session", str(directory), "--lifeline", str(lifeline)),
+                *(word for directory in directories for word in ("--session", str(directory))),
+                *("--lifeline", str(lifeline)),
                 *arguments,
             ],
-            pass_fds=(lifeline, lock, *namespace.descriptors),
+            pass_fds=(lifeline, *locks, *namespace.descriptors),
         )
         os.close(lifeline)
         namespace.map(worker.pid)
@@ -88,7 +92,8 @@ def supervise(arguments: Sequence[str], parent: Path | None = None, *, user_name
     finally:
         # Also when the wait was cut short: the end of the remover's input is the end of the session.
         os.close(lifeline_end)
-        os.close(lock)
+        for lock in locks:
+            os.close(lock)
         remover.communicate()
     if received:
         return 128 + received[0]
@@ -135,7 +140,7 @@ def remove_abandoned(parent: Path) -> None:
             os.close(lock)
 
 
-def _default_parent() -> Path:
+def default_parent() -> Path:
     """Where session directories go: on a disk, since a build may need more room than /tmp in memory has."""
     return Path(os.environ.get("TMPDIR") or "/var/tmp")
 

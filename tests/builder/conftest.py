@@ -81,7 +81,10 @@ def _make_base(person: Person, architecture: str | None) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             command = [*person.before, *COWBUILD, "create", path, "--suite", suite]
-            command += ["--arch", architecture] if architecture else []
+            if architecture:
+                # The release alone: a mirror may lack, or be updating, another architecture's security archive.
+                [mirror] = [each.uri for each in apt.machine_archives() if each.release == suite]
+                command += ["--arch", architecture, "--mirror", mirror]
             subprocess.run(command, env={**os.environ, **person.environment}, check=True)
     return path
 
@@ -94,7 +97,7 @@ def work(request: pytest.FixtureRequest, base_of: Callable[..., Base]) -> Iterat
     # Not tmp_path: the directories above that are root's alone.
     place = Path(tempfile.mkdtemp(prefix="cowbuild-test-", dir="/tmp"))
     workplace = Workplace(place, base)
-    for directory in (place, workplace.sessions, workplace.output):
+    for directory in (place, workplace.sessions, workplace.output, workplace.cache):
         directory.mkdir(exist_ok=True)
         if base.owner.before:
             os.chown(directory, USER, USER)

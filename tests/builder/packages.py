@@ -114,12 +114,23 @@ class Workplace:
     def output(self) -> Path:
         return self.place / "output"
 
+    @property
+    def cache(self) -> Path:
+        """Where dependency layers go."""
+        return self.place / "cache"
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {"TMPDIR": str(self.sessions), "XDG_CACHE_HOME": str(self.cache)}
+        return {**os.environ, **self.base.owner.environment, **own}
+
     def start(self, dsc: Path, *options: str) -> subprocess.Popen[str]:
         """Start `cowbuild build`; its output and errors come through one pipe."""
         return subprocess.Popen(
             [
                 *self.base.owner.before,
-                *(*COWBUILD, "build", dsc, "--base", self.base.path, "--output", self.output, "--no-apt-update"),
+                *(*COWBUILD, "build", dsc, "--base", self.base.path, "--output", self.output),
+                *("--no-apt-update", "--no-deps-cache"),
                 *options,
             ],
             stdin=subprocess.DEVNULL,
@@ -127,7 +138,7 @@ class Workplace:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            env={**os.environ, **self.base.owner.environment, "TMPDIR": str(self.sessions)},
+            env=self.environment,
             start_new_session=True,
         )
 

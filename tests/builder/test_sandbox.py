@@ -155,7 +155,7 @@ def test_root_inside_changes_nothing_outside(work: Workplace, namespace: str) ->
     """
     done = subprocess.run(
         [*work.base.owner.before, *COWBUILD, namespace, "run", work.base.path, "--", "sh", "-c", script],
-        env={**os.environ, **work.base.owner.environment, "TMPDIR": str(work.sessions)},
+        env=work.environment,
         capture_output=True,
         text=True,
         check=False,

@@ -6,11 +6,13 @@ import errno
 import os
 import random
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from types import ModuleType
 
 import cowfs.linux
+import cowfs.mount
+from cowfs.union.tree import Tree
 from tests.harness import actions, syscalls
 from tests.harness.trees import Description, file, link_to, symlink
 
@@ -46,6 +48,21 @@ def die_before_change(countdown: int) -> Callable[[], None]:
     return prepare
 
 
+def die_at_the_end(countdown: int) -> Callable[[], None]:
+    """To be done in a daemon: it dies after the unmount, when it is about to change its layer for that many-th time."""
+
+    def prepare() -> None:
+        complete = cowfs.mount.complete_layer
+
+        def die_while_completing(tree: Tree) -> None:
+            die_before_change(countdown)()
+            complete(tree)
+
+        cowfs.mount.complete_layer = die_while_completing  # type: ignore[attr-defined]
+
+    return prepare
+
+
 LARGE = bytes(range(256)) * 2048  # copied up in a thread
 
 BASE: Description = {
@@ -60,7 +77,24 @@ BASE: Description = {
     "d0/link": symlink("../d1/two"),
 }
 _DIRECTORIES = ("d0", "d1", "d2", "d1/sub", "d2/sub", "d0/made", "d1/made")
-_NAMES = ("f0", "f1", "f2", "f3", "f4", "f5", "one", "two", "three", "large", "leaf", "new", "sub", "made", "link", "deep")
+_NAMES = (
+    "f0",
+    "f1",
+    "f2",
+    "f3",
+    "f4",
+    "f5",
+    "one",
+    "two",
+    "three",
+    "large",
+    "leaf",
+    "new",
+    "sub",
+    "made",
+    "link",
+    "deep",
+)
 
 Operation = Callable[[bytes], object]
 
@@ -100,8 +134,8 @@ _KINDS: dict[str, Callable[[bytes, bytes, int], Operation]] = {
 }
 
 
-def work_until_the_end(root: bytes, operations: Iterator[Operation], report: int) -> None:
-    """Do the operations one by one and tell each one's outcome, a line each, until the mount is dead."""
+def work(root: bytes, operations: Iterable[Operation], report: int) -> None:
+    """Do the operations one by one and tell each one's outcome, a line each, as long as the mount lives."""
     for operation in operations:
         said = outcome(operation, root)
         if said in (errno.errorcode[errno.ENOTCONN], errno.errorcode[errno.ECONNABORTED]):

@@ -77,7 +77,7 @@ def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
     """The node's attributes, where the ``status`` of its content is at hand."""
     if isinstance(node, Directory):
         links = _directory_link_count(tree, node, status)
-    elif status.st_nlink == 1 and node.shelter is None and not node.unlinked:
+    elif status.st_nlink == 1 and node.shelter is None and not node.unlinked and not tree.in_lower_index(node):
         links = 1
     else:
         links = tree.link_count(node, status)

@@ -219,7 +219,7 @@ def _found_lower(tree: Tree, entry: LowerEntry) -> Found:
             shelter = tree.links.in_upper(identity)
             if shelter is not None:
                 status = os.stat(shelter[1], dir_fd=shelter[0], follow_symlinks=False)
-            elif (place := tree.links.in_lower(identity, position)) is not None:
+            elif (place := tree.links.in_lower(identity, position - 1 if number else position)) is not None:
                 directory, name = place
                 status = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
     number = number or tree.numbers.number(entry.status.st_dev, entry.status.st_ino)

@@ -146,20 +146,23 @@ class Tree:
             return None
         return parse_identity(node.shelter[1])
 
+    def in_lower_index(self, node: Node) -> bool:
+        """Whether a node's content is what an earlier session's hard-link index, now a lower layer's, leads to."""
+        directory = node.lower_directory
+        return not node.upper and directory is not None and directory.fd == directory.layer.links_fd
+
     def lower_identity(self, node: Node, status: os.stat_result) -> tuple[int, int] | None:
         """The lasting identity of a node whose content, of this ``status``, is in a read-only layer."""
         directory = node.lower_directory
         if directory is None or not directory.layer.position:
             return self.numbers.identity(status)
-        if directory.fd == directory.layer.links_fd:
+        if self.in_lower_index(node):
             return parse_identity(node.lower_name)
         return self.marks.origin(self.lower_fd(directory), node.lower_name) or self.numbers.identity(status)
 
     def has_several_names(self, node: Node, status: os.stat_result, identity: tuple[int, int]) -> bool:
         """Whether a file in a read-only layer is, or was before this session, a hard link of another."""
-        directory = node.lower_directory
-        in_index = directory is not None and directory.fd == directory.layer.links_fd
-        return status.st_nlink > 1 or in_index or self.links.names_below(identity) is not None
+        return status.st_nlink > 1 or self.in_lower_index(node) or self.links.names_below(identity) is not None
 
     def names_below(self, node: Node, status: os.stat_result) -> int:
         """How many names of a file that is not a directory show from below the upper layer."""
@@ -170,8 +173,8 @@ class Tree:
         known = self.links.names_below(identity)
         if known is not None:
             return known
-        in_index = directory.fd == directory.layer.links_fd
-        return self.links.lower_link_count(identity, -1 if in_index else directory.layer.position, status.st_nlink)
+        position = -1 if self.in_lower_index(node) else directory.layer.position
+        return self.links.lower_link_count(identity, position, status.st_nlink)
 
     def link_count(self, node: Node, status: os.stat_result) -> int:
         """The st_nlink of a file that is not a directory, from the ``status`` of its content."""

@@ -1,8 +1,9 @@
 """A union over small directories, without a mount."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 import pytest
 
@@ -34,17 +35,27 @@ def directory(node: Node) -> Directory:
 
 @pytest.fixture
 def make_tree(tmp_path: Path) -> Iterator[MakeTree]:
-    """Makes a tree over ``tmp_path``/name for each name given, topmost first; all share tmp_path/upper."""
+    """Makes a tree over ``tmp_path``/name for each name given, topmost first; all share tmp_path/upper.
+
+    ``links`` names the hard-link index of those that were a session's layer. A new tree closes the one before.
+    """
     trees: list[Tree] = []
     umask = os.umask(0)
 
-    def make(*names: str) -> Tree:
+    def make(*names: str, links: Mapping[str, str] = MappingProxyType({})) -> Tree:
         for tree in trees:
             tree.close()
         trees.clear()
         for name in (*names, "upper", "work"):
             (tmp_path / name).mkdir(exist_ok=True)
-        layers = [Layer(os.fsencode(tmp_path / name), len(names) - 1 - index) for index, name in enumerate(names)]
+        layers = [
+            Layer(
+                os.fsencode(tmp_path / name),
+                len(names) - 1 - index,
+                os.fsencode(tmp_path / links[name]) if name in links else None,
+            )
+            for index, name in enumerate(names)
+        ]
         upper = WritableLayer(os.fsencode(tmp_path / "upper"), os.fsencode(tmp_path / "work"))
         trees.append(Tree(layers, upper, Marks(b"user")))
         return trees[0]

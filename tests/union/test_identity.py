@@ -120,3 +120,26 @@ def test_a_renamed_directory_of_the_base_keeps_what_it_shows(tmp_path: Path, mak
         for gone in (b"a", b"b"):
             with pytest.raises(FileNotFoundError):
                 lookup.lookup(tree, tree.root, gone)
+
+
+def test_hard_links_stay_one_file_through_stacked_layers(tmp_path: Path, make_tree: MakeTree) -> None:
+    """The first session's layer, its index included, below a second session."""
+    (tmp_path / "base").mkdir()
+    (tmp_path / "base/a").write_text("one")
+    for name in ("b", "c", "e"):
+        os.link(tmp_path / "base/a", tmp_path / "base" / name)
+    tree = make_tree("base")
+    data.write(tree, find(tree, "b"), 0, b"two", False)
+    files.unlink(tree, tree.root, b"a")
+    tree = make_tree()
+    (tmp_path / "upper").rename(tmp_path / "top")
+    (tmp_path / "work").rename(tmp_path / "top-work")
+    tree = make_tree("top", "base", links={"top": "top-work/links"})
+    assert {find(tree, name).number for name in "bce"} == {find(tree, "b").number}
+    assert attrs.get_attributes(tree, find(tree, "c")).nlink == 3
+    data.write(tree, find(tree, "c"), 0, b"new", False)
+    files.unlink(tree, tree.root, b"b")
+    for mounted_again in (False, True):
+        tree = make_tree("top", "base", links={"top": "top-work/links"}) if mounted_again else tree
+        assert bytes(data.read(tree, find(tree, "e"), 0, 10)) == b"new"
+        assert attrs.get_attributes(tree, find(tree, "e")).nlink == 2

@@ -103,8 +103,7 @@ class InStep(RuleBasedStateMachine):
         for tree in (base, plain):
             make_tree(str(tree), BASE)
         point.mkdir()
-        self.base = base
-        self.before = snapshot(str(base), exact=True)
+        self.read_only = {base: snapshot(str(base), exact=True)}
         self.now = time.time_ns() - CLOCK_TICK_NS
         self.mount = Mount(
             str(base), point, self.top / "layer", self.engine, self.top / "log", sabotage=type(self).sabotage
@@ -122,7 +121,11 @@ class InStep(RuleBasedStateMachine):
             self.compare_trees()
         finally:
             self.mount.end()
-            changed = differences(self.before, snapshot(str(self.base), exact=True))
+            changed = [
+                line
+                for path, before in self.read_only.items()
+                for line in differences(before, snapshot(str(path), exact=True))
+            ]
             shutil.rmtree(self.top, ignore_errors=True)
         assert changed == []
 
@@ -362,6 +365,19 @@ class InStep(RuleBasedStateMachine):
     def mount_again(self) -> None:
         self.close_everything()
         self.mount.remount()
+        self.compare_trees()
+
+    @precondition(lambda self: self.mount.base.count(":") < 3)
+    @rule()
+    def stack_another_layer(self) -> None:
+        """What was written so far becomes a read-only layer; a new one takes what comes."""
+        self.close_everything()
+        assert self.mount.stop() == 0
+        assert self.mount.layer is not None
+        self.read_only[self.mount.layer] = snapshot(str(self.mount.layer), exact=True)
+        self.mount.base = f"{self.mount.layer}:{self.mount.base}"
+        self.mount.layer = self.top / f"layer{self.mount.base.count(':')}"
+        self.mount.start()
         self.compare_trees()
 
 

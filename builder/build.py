@@ -11,7 +11,7 @@ from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
-from builder import artifacts, base, beneath, cache, depends, extras, foreign, source
+from builder import artifacts, base, beneath, cache, depends, extras, foreign, sessions, source
 from builder.job import BuildOptions, Job
 from builder.log import BuildLog, Interrupted, Problem, timestamp
 from builder.process import shown
@@ -30,10 +30,7 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.summary.started))
     stem = f"{job.source.name}_{job.source.version_without_epoch}_{job.architecture}"
     if options.log_file:
-        try:
-            log.keep_in(options.output / f"{stem}-{started}.build")
-        except OSError as error:
-            raise Problem(f"Cannot write the log into {options.output}: {error.strerror}") from None
+        _start_log(log, options.output, f"{stem}-{started}")
     introduce(job)
     status, failed_stage = Status.SUCCESSFUL, None
     try:
@@ -47,11 +44,47 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
     except Interrupted:
         status, failed_stage = Status.FAILED, job.stage
         log.line(f"\nE: interrupted in stage {job.stage}")
+    if options.purge_session == "never" or (options.purge_session == "successful" and failed_stage is not None):
+        keep_session(job, stem, failed_stage or "finished")
     job.summary.write(log, status, failed_stage)
     log.close()
     if log.path is not None:
         _link_latest(options.output, stem, log.path)
     return status.exit_code
+
+
+def _start_log(log: BuildLog, output: Path, stem: str) -> None:
+    """In a file of its own, also when a build of the same package began in the same second."""
+    for attempt in range(1, 100):
+        try:
+            log.keep_in(output / (f"{stem}.build" if attempt == 1 else f"{stem}-{attempt}.build"))
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise Problem(f"Cannot write the log into {output}: {error.strerror}") from None
+        else:
+            return
+    raise Problem(f"Cannot write the log into {output}: there are too many of that name")
+
+
+def keep_session(job: Job, stem: str, stage: str) -> None:
+    layer = job.directory / "layer"
+    if not layer.exists():
+        return
+    try:
+        name = sessions.keep(
+            layer,
+            stem=stem,
+            package=f"{job.source.name} {job.source.version}",
+            base=job.options.base,
+            stage=stage,
+            made=job.summary.started,
+            build_directory=job.build_directory,
+        )
+    except OSError as error:
+        job.log.line(f"E: the session cannot be kept: {error}")
+    else:
+        job.log.line(f"\nThe session is kept: cowbuild enter {name}; cowbuild fork {name}; cowbuild discard {name}")
 
 
 def run_stages(job: Job) -> None:

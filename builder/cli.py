@@ -9,9 +9,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import apt, base, build, cache, foreign, hooks, maintain, obtain, options, rootless, store, supervisor
+from builder import (
+    apt,
+    base,
+    build,
+    cache,
+    foreign,
+    hooks,
+    maintain,
+    obtain,
+    options,
+    rootless,
+    sessions,
+    store,
+    supervisor,
+)
 from builder.job import BuildOptions, check
-from builder.log import Interrupted, Problem
+from builder.log import Interrupted, Problem, timestamp
 from builder.rebuild import Rebuild
 
 
@@ -116,7 +130,8 @@ def _build(arguments: argparse.Namespace, words: Sequence[str], inside: Inside |
             words = [*words[:at], "--base", arguments.base, *words[at:]]
         wanted = _build_options(arguments, Path(arguments.package), store.find(arguments.base))
         check(wanted)
-        return _supervise(arguments, words, supervisor.default_parent(), *([cache.place()] if wanted.cached else []))
+        first = supervisor.default_parent() if wanted.purge_session == "always" else sessions.make_place()
+        return _supervise(arguments, words, first, *([cache.place()] if wanted.cached else []))
     with store.held(arguments.base) as tree:
         suite = base.code_name(tree)
         dsc = obtain.dsc(
@@ -178,6 +193,7 @@ def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> Buil
         commands=_commands(arguments),
         lintian=arguments.run_lintian,
         lintian_options=(*arguments.lintian_opt, *arguments.lintian_opts),
+        purge_session=arguments.purge_session,
         log_file=not arguments.nolog,
         quiet=arguments.quiet,
         verbose=arguments.verbose,
@@ -202,10 +218,42 @@ def _cache(arguments: argparse.Namespace, words: Sequence[str], inside: Inside |
     return 0
 
 
+def _list_sessions(_arguments: argparse.Namespace, _words: Sequence[str], _inside: Inside | None) -> int:
+    for each in sessions.every():
+        print(f"{each.name:48} {timestamp(each.made)}  {each.stage:12} {each.base}")
+    return 0
+
+
+def _enter(arguments: argparse.Namespace, words: Sequence[str], inside: Inside | None) -> int:
+    kept = sessions.find(arguments.session_name)
+    if inside is None:
+        rootless.check_fuse()
+        return _supervise(arguments, words)
+    return maintain.enter(
+        kept,
+        arguments.words,
+        inside.directory,
+        changing=arguments.verb == "enter",
+        as_builder=arguments.as_builder,
+    )
+
+
+def _discard(arguments: argparse.Namespace, words: Sequence[str], inside: Inside | None) -> int:
+    if inside is None:
+        sessions.find(arguments.session_name)
+        return _supervise(arguments, words)
+    sessions.discard(arguments.session_name)
+    return 0
+
+
 ACTS: Mapping[str, Callable[[argparse.Namespace, Sequence[str], Inside | None], int]] = {
     "build": _build,
     "create": _create,
     "cache": _cache,
+    "sessions": _list_sessions,
+    "enter": _enter,
+    "fork": _enter,
+    "discard": _discard,
     "list": _list_bases,
     "update": _update,
     "remove": _remove,

@@ -21,6 +21,8 @@ PLACE = "/build/reproducible-path"
 PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._-]*)+")
 
 
+PURGE = ("always", "successful", "never")
+
 NO_REBUILD = Rebuild()
 
 
@@ -58,14 +60,20 @@ class BuildOptions:
     commands: hooks.Hooks = field(default_factory=dict)
     lintian: bool = False
     lintian_options: tuple[str, ...] = ()
+    purge_session: str = "always"
+    """When the session is thrown away: one of PURGE."""
     log_file: bool = True
     quiet: bool = False
     verbose: bool = False
 
     @property
     def cached(self) -> bool:
-        """Whether dependencies can come from the cache: where nothing but base and package decides on them."""
-        return self.deps_cache and not (
+        """Whether dependencies can come from the cache.
+
+        Where nothing but base and package decides on them; and where the session is not kept, which could need them for
+        longer than the cache has them.
+        """
+        return self.deps_cache and self.purge_session == "always" and not (
             self.extra_packages or self.extra_repositories or self.extra_keys or self.commands.get("chroot-setup")
         )
 

@@ -10,6 +10,7 @@ from builder import store
 from builder.log import BuildLog, Problem
 from builder.sandbox import ROOT
 from builder.session import BUILDER, Session, opened
+from builder.sessions import KeptSession
 
 
 def update(name: str, directory: Path) -> int:
@@ -43,6 +44,18 @@ def work_in(
     elif save:
         log.line(f"cowbuild: not saved, since the exit code was {code}")
     return code
+
+
+def enter(kept: KeptSession, command: Sequence[str], directory: Path, *, changing: bool, as_builder: bool) -> int:
+    """Run a command on the terminal in a kept session, where its build was; its exit code.
+
+    Not `changing` it, but a session on top of it, which is thrown away.
+    """
+    layers = [] if changing else [kept.layer]
+    writing = kept.layer if changing else None
+    with opened(Path(kept.base), directory, BuildLog(), layers, writing=writing) as session:
+        identity = BUILDER if as_builder else ROOT
+        return session.interactive(command, identity=identity, network=True, directory=kept.build_directory)
 
 
 def _copied(session: Session, directory: Path) -> Path:

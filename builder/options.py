@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from builder import apt, cache, hooks
-from builder.job import PLACE
+from builder.job import PLACE, PURGE
 
 DESCRIPTION = """\
 Builds Debian packages in throw-away copy-on-write sessions over a clean base.
@@ -53,6 +53,7 @@ def parser() -> argparse.ArgumentParser:
     _add_build(build)
     _add_create(verbs.add_parser("create", help="make a base", description="Make a base with mmdebstrap."))
     _add_base_verbs(verbs)
+    _add_session_verbs(verbs)
     _add_cache(verbs.add_parser("cache", help="list or prune the dependencies kept between builds"))
     return top
 
@@ -83,6 +84,20 @@ def _add_base_verbs(verbs: Verbs) -> None:
         verb.add_argument("--as-builder", action="store_true", help="as the user who builds, not as root")
         verb.add_argument("--enable-network", action=YES_OR_NO, default=True)
     run.add_argument("words", metavar="COMMAND", nargs="+", help="after --, where it has options of its own")
+
+
+def _add_session_verbs(verbs: Verbs) -> None:
+    verbs.add_parser("sessions", help="list the kept sessions")
+    # argparse would take the command to be absent where an option stands between it and the session.
+    usage = "cowbuild {} [--as-builder] SESSION [COMMAND...]"
+    enter = verbs.add_parser("enter", usage=usage.format("enter"), help="a shell, or a command, in a kept session")
+    fork = verbs.add_parser("fork", usage=usage.format("fork"), help="the same in a throw-away session on top of it")
+    for verb in (enter, fork):
+        verb.add_argument("session_name", metavar="SESSION")
+        verb.add_argument("--as-builder", action="store_true", help="as the user who builds, not as root")
+        verb.add_argument("words", metavar="COMMAND", nargs="*", default=["/bin/bash", "-l"], help="default: a shell")
+    discard = verbs.add_parser("discard", help="throw a kept session away")
+    discard.add_argument("session_name", metavar="SESSION")
 
 
 def _add_cache(verb: argparse.ArgumentParser) -> None:
@@ -152,6 +167,7 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--enable-network", action=YES_OR_NO, default=False, help="during the build, too")
     group.add_argument("--time-limit", metavar="SECONDS", type=float, help="for the build stage")
     group.add_argument("--silence-limit", metavar="SECONDS", type=float, help="for the build stage to say nothing")
+    group.add_argument("--purge-session", choices=PURGE, default="always", help="else it is kept: cowbuild sessions")
     group.add_argument("--run-lintian", action=YES_OR_NO, default=False)
     group.add_argument("--lintian-opt", metavar="OPTION", action="append", default=[])
     group.add_argument("--lintian-opts", metavar="OPTIONS", type=str.split, default=[])

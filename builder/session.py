@@ -122,33 +122,40 @@ class Session:
         """What a command in the root prints. Problem when it fails."""
         return output(self.sandbox.command(command))
 
-    def interactive(self, command: Sequence[str], *, identity: Identity, network: bool) -> int:
+    def interactive(
+        self, command: Sequence[str], *, identity: Identity, network: bool, directory: str = "/"
+    ) -> int:
         """Run a command on the caller's terminal; its exit code."""
         variables = {"TERM": os.environ.get("TERM", "dumb"), "HOME": "/root" if identity == ROOT else "/nonexistent"}
-        words = self.sandbox.command(command, identity=identity, network=network, environment=variables)
+        words = self.sandbox.command(
+            command, identity=identity, network=network, directory=directory, environment=variables
+        )
         return subprocess.run(words, check=False).returncode
 
 
 @contextmanager
-def opened(base: Path, directory: Path, log: BuildLog, layers: Sequence[Path] = ()) -> Iterator[Session]:
-    """A prepared session over `base`, kept in the private `directory`. Problem when it cannot be had.
+def opened(
+    base: Path, directory: Path, log: BuildLog, layers: Sequence[Path] = (), *, writing: Path | None = None
+) -> Iterator[Session]:
+    """A prepared session over `base`, with its mount in the private `directory`. Problem when it cannot be had.
 
-    `layers`, topmost first, are frozen ones that were made over the base.
+    `layers`, topmost first, are frozen ones that were made over the base. What is written goes to `writing`, an earlier
+    session's layer, where that is given.
     """
     architecture = architecture_of(base)
     foreign.enable(architecture)
-    with mounted([*layers, base], directory) as root:
+    with mounted([*layers, base], directory, writing) as root:
         session = Session(root, architecture, log)
         session.prepare()
         yield session
 
 
 @contextmanager
-def mounted(bases: Sequence[Path], directory: Path) -> Iterator[Path]:
+def mounted(bases: Sequence[Path], directory: Path, layer: Path | None = None) -> Iterator[Path]:
     """Mount `bases`, topmost first, copy-on-write below the private `directory`, and yield the root of the session.
 
-    The layer is `directory`/layer. Problem when it cannot be mounted. On the way out, however that came, the mount is
-    gone and its daemon reaped.
+    What is written goes to `layer`, by itself `directory`/layer. Problem when it cannot be mounted. On the way out,
+    however that came, the mount is gone and its daemon reaped.
     """
     root = directory / "root"
     root.mkdir()
@@ -156,7 +163,10 @@ def mounted(bases: Sequence[Path], directory: Path) -> Iterator[Path]:
     with complaints.open("wb") as stderr:
         # In a process group of its own: a Ctrl-C at the terminal ends the build, which then ends the daemon.
         daemon = subprocess.Popen(
-            [*COWFS, "-f", "--layer", directory / "layer", "-o", MOUNT_OPTIONS, ":".join(map(str, bases)), root],
+            [
+                *(*COWFS, "-f", "--layer", layer or directory / "layer", "-o", MOUNT_OPTIONS),
+                *(":".join(map(str, bases)), root),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=stderr,
             stderr=stderr,

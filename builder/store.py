@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from builder import sessions
 from builder.log import Problem
 from builder.rootless import is_machine_root
 
@@ -103,9 +104,10 @@ def remove(name: str) -> None:
 
 def _remove_unused(home: Path) -> None:
     current = home / "current"
-    kept = current.resolve() if current.is_symlink() else None
+    kept = {str(current.resolve())} if current.is_symlink() else set()
+    kept |= {session.base for session in sessions.every()}
     for tree in home.glob("tree.*"):
-        if tree == kept:
+        if str(tree) in kept:
             continue
         try:
             descriptor = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -97,7 +97,7 @@ def work(request: pytest.FixtureRequest, base_of: Callable[..., Base]) -> Iterat
     # Not tmp_path: the directories above that are root's alone.
     place = Path(tempfile.mkdtemp(prefix="cowbuild-test-", dir="/tmp"))
     workplace = Workplace(place, base)
-    for directory in (place, workplace.sessions, workplace.output, workplace.cache):
+    for directory in (place, workplace.sessions, workplace.output, workplace.cache, workplace.state):
         directory.mkdir(exist_ok=True)
         if base.owner.before:
             os.chown(directory, USER, USER)

@@ -120,8 +120,13 @@ class Workplace:
         return self.place / "cache"
 
     @property
+    def state(self) -> Path:
+        """Where kept sessions go."""
+        return self.place / "state"
+
+    @property
     def environment(self) -> dict[str, str]:
-        own = {"TMPDIR": str(self.sessions), "XDG_CACHE_HOME": str(self.cache)}
+        own = {"TMPDIR": str(self.sessions), "XDG_CACHE_HOME": str(self.cache), "XDG_STATE_HOME": str(self.state)}
         return {**os.environ, **self.base.owner.environment, **own}
 
     def start(self, dsc: Path, *options: str) -> subprocess.Popen[str]:

@@ -1,0 +1,44 @@
+"""Sessions that are kept after their build."""
+
+from __future__ import annotations
+
+import subprocess
+
+from tests.builder.packages import COWBUILD, Workplace, for_both, log_of, make_source
+
+
+def cowbuild(work: Workplace, *words: str) -> subprocess.CompletedProcess[str]:
+    command = [*work.base.owner.before, *COWBUILD, *words]
+    return subprocess.run(command, env=work.environment, capture_output=True, text=True, check=False)
+
+
+@for_both
+def test_a_failed_session_is_kept_entered_forked_and_discarded(work: Workplace) -> None:
+    dsc = make_source(work.place, "echo evidence > evidence; exit 1")
+    code, printed = work.build(dsc, "--purge-session", "successful")
+    assert code == 2
+    listed = cowbuild(work, "sessions").stdout.split()
+    name = listed[0]
+    assert listed[2] == "build"
+    assert f"cowbuild enter {name}" in printed
+
+    # Where the build was, with what it wrote; what is done in a fork does not stay, what is done in the session does.
+    assert cowbuild(work, "fork", "--as-builder", name, "cat", "evidence").stdout == "evidence\n"
+    assert cowbuild(work, "fork", name, "--", "sh", "-c", "echo changed > evidence").returncode == 0
+    assert cowbuild(work, "enter", name, "--", "sh", "-c", "cat evidence; echo more >> evidence").stdout == "evidence\n"
+    assert cowbuild(work, "fork", name, "cat", "evidence").stdout == "evidence\nmore\n"
+
+    assert cowbuild(work, "discard", name).returncode == 0
+    assert cowbuild(work, "sessions").stdout == ""
+    assert cowbuild(work, "enter", name, "true").returncode == 1
+    assert list((work.state / "cowfs/sessions").iterdir()) == []
+
+
+def test_a_successful_session_is_not_kept_unless_wanted(work: Workplace) -> None:
+    dsc = make_source(work.place)
+    assert work.build(dsc, "--purge-session", "successful")[0] == 0
+    assert cowbuild(work, "sessions").stdout == ""
+    assert work.build(dsc, "--purge-session", "never", "--nolog")[0] == 0
+    name = cowbuild(work, "sessions").stdout.split()[0]
+    assert cowbuild(work, "fork", name, "--", "sh", "-c", "ls ../*.deb").stdout.startswith("../tiny_1_")
+    assert "The session is kept" not in log_of(work.output)

@@ -44,13 +44,11 @@ class Listing:
         self._index: dict[bytes, int] | None = None
         self._removed = 0
         self.changed = False
+        # Counted along, since the link count of a directory is asked for after each change in it.
+        self.subdirectories = sum(kind == stat.S_IFDIR for kind, _ in entries.values())
 
     def __len__(self) -> int:
         return len(self._names) - self._removed
-
-    def subdirectories(self) -> int:
-        pairs = zip(self._names, self._types, strict=True)
-        return sum(kind == stat.S_IFDIR for name, kind in pairs if name is not None)
 
     def after(self, cookie: int) -> Iterator[tuple[bytes, int, int, int]]:
         """(name, cookie, type, number or 0) of what comes behind a cookie."""
@@ -72,13 +70,16 @@ class Listing:
             self._cookies.append(self._next_cookie)
             self._next_cookie += 1
         else:
+            self.subdirectories -= self._types[position] == stat.S_IFDIR
             self._types[position] = kind
             self._numbers[position] = 0
+        self.subdirectories += kind == stat.S_IFDIR
 
     def remove(self, name: bytes) -> None:
         self.changed = True
         position = self._by_name().pop(name, None)
         if position is not None:
+            self.subdirectories -= self._types[position] == stat.S_IFDIR
             self._names[position] = None
             self._removed += 1
             if self._removed > 64 + len(self._names) // 2:
@@ -121,7 +122,7 @@ def is_empty(tree: Tree, directory: Directory) -> bool:
 
 
 def count_subdirectories(tree: Tree, directory: Directory) -> int:
-    return _listing(tree, directory).subdirectories()
+    return _listing(tree, directory).subdirectories
 
 
 def before_change(tree: Tree, directory: Directory) -> None:

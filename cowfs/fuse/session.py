@@ -31,7 +31,7 @@ from cowfs.union.tree import Tree
 
 LINGER_MS = 10
 """How long the engine waits in poll(2) for the next request before it goes back to trio, whose wait costs some
-30 us more. It sleeps meanwhile. Signals and timers of trio wait as long at most."""
+10 us more. It sleeps meanwhile. Signals and timers of trio wait as long at most."""
 
 SPIN_NS = 0
 """How long it asks again and again before that, without sleeping: see docs/performance.md."""

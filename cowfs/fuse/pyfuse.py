@@ -304,12 +304,13 @@ class PyfuseOperations(pyfuse3.Operations):
         self._settings.counters.requests[Opcode.RELEASE] += 1
 
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
-        await self._sync(fh, datasync)
+        await self._sync(Opcode.FSYNC, fh, datasync)
 
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
-        await self._sync(fh, datasync)
+        await self._sync(Opcode.FSYNCDIR, fh, datasync)
 
-    async def _sync(self, number: int, data_only: bool) -> None:
+    async def _sync(self, opcode: Opcode, number: int, data_only: bool) -> None:
+        self._settings.counters.requests[opcode] += 1
         if not self._settings.durable:
             raise FUSEError(errno.ENOSYS)  # asked once only
         try:

@@ -141,3 +141,25 @@ def test_a_user_walking_paths_does_not_ask_for_the_roots_acl_each_time(bench: Wo
     before = requests(mount)
     walk()
     assert requests(mount)["GETXATTR"] - before["GETXATTR"] < 20
+
+
+@pytest.mark.parametrize("durable", [False, True])
+def test_syncing_reaches_the_engine_only_where_it_means_something(bench: Workbench, durable: bool) -> None:
+    mount = bench.mount(bench.base({"d": directory(), "f": file(b"x")}), start=False)
+    mount.options = ("-o", "allow_other", *(["--sync"] if durable else []))
+    mount.start()
+
+    def sync_everything() -> None:
+        for name in ("f", "d", "new"):
+            flags = os.O_RDWR | os.O_CREAT if name != "d" else os.O_RDONLY
+            descriptor = os.open(mount.point / name, flags)
+            if name != "d":
+                os.write(descriptor, b"changed")
+                os.fdatasync(descriptor)
+            os.fsync(descriptor)
+            os.close(descriptor)
+
+    sync_everything()
+    cost = asked(mount, sync_everything)
+    assert cost.get("FSYNC", 0) == (4 if durable else 0)
+    assert cost.get("FSYNCDIR", 0) == (1 if durable else 0)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
 import pytest
 
 from tests.harness import actions, syscalls
 from tests.harness.bench import Workbench
-from tests.harness.trees import character_device, directory, fifo, file, link_to, socket_file, symlink
+from tests.harness.trees import character_device, directory, fifo, file, link_to, make_tree, socket_file, symlink
 from tests.harness.trial import Trial
 
 EVERY_KIND = {
@@ -215,3 +216,41 @@ def test_a_directory_counts_its_subdirectories_or_does_not_count_at_all(bench: W
     assert os.stat(mount.path + b"/d").st_nlink in (1, 5)
     os.rename(mount.path + b"/d/one", mount.path + b"/one")
     assert os.stat(mount.path + b"/d").st_nlink in (1, 4)
+
+
+def test_inode_numbers_stay_in_later_mounts_of_the_layer(bench: Workbench) -> None:
+    mount = bench.mounted(LINKED | {"d/more": file(b"x"), "e": directory()})
+    actions.append(mount.path + b"/one", b"!")
+    os.rename(mount.path + b"/d", mount.path + b"/e/d")
+    actions.create(mount.path + b"/new")
+    before = _numbers(mount.path)
+    mount.remount()
+    assert _numbers(mount.path) == {name: (os.stat(mount.path).st_dev, number) for name, (_, number) in before.items()}
+
+
+@pytest.mark.root
+def test_a_base_with_64_bit_inode_numbers(bench: Workbench, ext4: Path) -> None:
+    """With xino overlayfs tells the layer in the upper bits of a number: two files may differ in those alone."""
+    one, two = bench.base({f"d/one{n}": file(b"%d" % n) for n in range(20)}, "one"), ext4 / f"two-{bench.place.name}"
+    make_tree(str(two), {f"d/two{n}": file(b"%d" % n) for n in range(20)} | {"d/link": link_to("d/two0")})
+    base = bench.place / "overlay"
+    base.mkdir()
+    syscalls.mount("overlay", str(base), "overlay", 0, f"lowerdir={one}:{two},xino=on")
+    try:
+        large = {os.lstat(os.path.join(base, "d", name)).st_ino for name in os.listdir(base / "d")}
+        assert max(large) > 1 << 32
+        mount = bench.mount(base)
+        numbers = [number for _, number in _numbers(mount.path).values()]
+        assert all(0 < number < 1 << 32 for number in numbers)
+        assert len(set(numbers)) == len(numbers) - 1  # two names of one file
+        for n in range(20):
+            actions.append(mount.path + b"/d/one%d" % n, b"!")
+        assert sorted(_numbers(mount.path)) == sorted(_numbers(os.fsencode(base)))
+        assert [number for _, number in _numbers(mount.path).values()] == numbers
+        assert actions.read(mount.path + b"/d/two7") == b"7"
+        mount.stop()
+        bench.close()
+        bench.bases.clear()
+        bench.mounts.clear()
+    finally:
+        syscalls.umount(str(base), syscalls.MNT_DETACH)

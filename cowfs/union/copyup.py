@@ -18,6 +18,7 @@ Place = tuple[int, bytes]
 
 _CHUNK = 1 << 20
 _NO_COPY_RANGE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF, errno.ETXTBSY)
+_NO_CLONING = (errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS)
 _NO_XATTRS = (errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENODATA)
 
 
@@ -39,11 +40,12 @@ class CopyUpJob:
         """``size``: how many bytes of the content are wanted, all by default."""
         self._tree = tree
         self._node = node
-        self._source = os.dup(tree.file(node))
+        self._source = tree.open_lower(node)
         self._staged = tree.upper.staging_name()
         self.status = os.fstat(self._source)
         self.size = self.status.st_size if size is None else min(size, self.status.st_size)
         try:
+            _refuse_flags(self._source, node.name)
             self._target = _create_staged(tree, self._staged)
         except OSError:
             os.close(self._source)
@@ -51,16 +53,21 @@ class CopyUpJob:
 
     def clone(self) -> bool:
         """Share the content instead of copying it, where the file system can; whether it did."""
-        if self.size < self.status.st_size or self.status.st_dev != self._tree.upper.device:
+        if self.size < self.status.st_size or not self.size or self.status.st_dev not in self._tree.cloning_devices:
             return False
         try:
             linux.clone_file(self._target, self._source)
-        except OSError:
+        except OSError as error:
+            if error.errno in _NO_CLONING:
+                self._tree.cloning_devices.discard(self.status.st_dev)
             return False
         return True
 
     def copy(self) -> None:
-        _copy_content(self._source, self._target, self.size)
+        if self.status.st_blocks * 512 >= self.status.st_size:
+            _copy_data(self._source, self._target, 0, self.size)
+        else:
+            _copy_sparse(self._source, self._target, self.size)
         if self._tree.durable:
             os.fdatasync(self._target)
 
@@ -95,11 +102,16 @@ def refuse_immutable(tree: Tree, node: Node) -> None:
     except PermissionError:
         return
     try:
+        _refuse_flags(fd, name)
+    finally:
+        os.close(fd)
+
+
+def _refuse_flags(fd: int, name: bytes) -> None:
+    try:
         flags = linux.get_flags(fd)
     except OSError:
         return  # a file system without such flags
-    finally:
-        os.close(fd)
     if flags & (linux.FS_IMMUTABLE_FL | linux.FS_APPEND_FL):
         raise OSError(errno.EPERM, os.strerror(errno.EPERM), name)
 
@@ -116,7 +128,6 @@ def copy_up(tree: Tree, node: Node, size: int | None = None) -> None:
     """
     if node.upper:
         return
-    refuse_immutable(tree, node)
     if isinstance(node, Directory):
         _copy_up_directories(tree, node)
     elif node.type == stat.S_IFREG:
@@ -184,6 +195,7 @@ def _copy_up_directories(tree: Tree, directory: Directory) -> None:
 def _copy_up_directory(tree: Tree, directory: Directory) -> None:
     if directory.parent is None or directory.unlinked:
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT), directory.name)
+    refuse_immutable(tree, directory)
     dir_fd, name = tree.locate(directory)
     status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     staging_fd = tree.upper.staging_fd
@@ -288,7 +300,7 @@ def _copy_xattrs(tree: Tree, source: bytes, target: bytes) -> None:
                 raise
 
 
-def _copy_content(source: int, target: int, size: int) -> None:
+def _copy_sparse(source: int, target: int, size: int) -> None:
     """Copy the first ``size`` bytes, holes staying holes."""
     offset = 0
     while offset < size:
@@ -299,14 +311,17 @@ def _copy_content(source: int, target: int, size: int) -> None:
                 break
             raise
         end = min(size, os.lseek(source, offset, os.SEEK_HOLE))
-        while offset < end:
-            copied = _copy_range(source, target, offset, end - offset)
-            if not copied:  # the base was cut short beneath us
-                break
-            offset += copied
-        if offset < end:
-            break
+        _copy_data(source, target, offset, end)
+        offset = end
     os.ftruncate(target, size)
+
+
+def _copy_data(source: int, target: int, offset: int, end: int) -> None:
+    while offset < end:
+        copied = _copy_range(source, target, offset, end - offset)
+        if not copied:  # the base was cut short beneath us
+            return
+        offset += copied
 
 
 def _copy_range(source: int, target: int, offset: int, count: int) -> int:

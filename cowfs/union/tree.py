@@ -44,6 +44,8 @@ class Tree:
         self.on_stale: Callable[[Node], None] = lambda _: None
         self.read_buffer = bytearray(0)
         self.devices_without_nowait: set[int] = set()
+        # Where a base file's content may be shared with its copy; a device that refuses is taken out.
+        self.cloning_devices = {upper.device}
 
     def locate(self, node: Node) -> tuple[int, bytes]:
         """Where the node's content is now, as a directory descriptor and a name for ``*at`` calls without following.
@@ -115,6 +117,16 @@ class Tree:
             raise OSError(errno.EPERM, os.strerror(errno.EPERM), name)
         self.files.put(node.number, fd, writable)
         return fd
+
+    def open_lower(self, node: Node) -> int:
+        """A descriptor of a regular file's content in a read-only layer, for the caller to close."""
+        found = self.files.get(node.number)
+        if found is not None:
+            return os.dup(found[0])
+        dir_fd, name = self.locate(node)
+        if node.lower_directory is None:
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), name)
+        return node.lower_directory.layer.open_file(dir_fd, name)
 
     def lower_path(self, directory: Directory) -> bytes:
         """The path of a directory's lower content in the view without the upper layer, as a redirect names it."""

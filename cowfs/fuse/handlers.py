@@ -9,14 +9,13 @@ operation touches: the directories of names, size and times of what is written, 
 unlinked. What is left, a mode that a write cleared of setuid, the union tells through `tree.on_stale`.
 """
 
-import os
 import stat
 import struct
 from collections.abc import Awaitable, Callable
-from errno import EINVAL, ENOENT, ENOSYS, ENOTDIR, ENOTTY, ENXIO, ERANGE
+from errno import ENOENT, ENOSYS, ENOTDIR, ENOTTY, ENXIO, ERANGE
 from functools import partial
 
-from cowfs.fuse import abi, messages
+from cowfs.fuse import abi, messages, negotiation
 from cowfs.fuse.abi import InitFlag, Opcode
 from cowfs.fuse.engine import STATISTICS_NAME, EngineSettings
 from cowfs.fuse.messages import HEADER_SIZE, NEGATIVE_ENTRY, NO_ENTRY, dirent, dirent_size
@@ -41,41 +40,9 @@ Reply = bytes | memoryview | None
 Handler = Callable[[int, Message], Reply]
 Work = Callable[[], Awaitable[Reply]]
 
-MAX_PAGES = 256
-"""Of 4 KiB: 1 MiB a request, which is the kernel's limit unless the administrator raised fs.fuse.max_pages_limit."""
-PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
-MAX_WRITE = MAX_PAGES * PAGE_SIZE
-BUFFER_SIZE = MAX_WRITE + PAGE_SIZE
-MAX_BACKGROUND = 64
-"""Read-ahead and write-back requests that the kernel may have under way."""
-
 ROOT_NAME = "root"
 ROOT_ALIAS = 1 << 32
 """The kernel's number for the union's root when that is not the FUSE root; node numbers have 32 bits."""
-
-WANTED = (
-    InitFlag.ASYNC_READ
-    | InitFlag.BIG_WRITES
-    | InitFlag.MAX_PAGES
-    | InitFlag.PARALLEL_DIROPS
-    | InitFlag.CACHE_SYMLINKS
-    | InitFlag.DO_READDIRPLUS
-    | InitFlag.READDIRPLUS_AUTO
-    | InitFlag.NO_OPEN_SUPPORT
-    | InitFlag.NO_OPENDIR_SUPPORT
-    | InitFlag.HANDLE_KILLPRIV_V2
-    | InitFlag.POSIX_ACL
-    | InitFlag.DONT_MASK
-    | InitFlag.EXPLICIT_INVAL_DATA
-    | InitFlag.HAS_IOCTL_DIR
-    | InitFlag.SETXATTR_EXT
-    | InitFlag.INIT_EXT
-)
-"""What is asked for where the kernel offers it. Left out on purpose:
-ATOMIC_O_TRUNC needs OPEN; WRITEBACK_CACHE loses acknowledged writes with the daemon, and costs a GETATTR for
-each closed file; AUTO_INVAL_DATA guards against changes that nobody makes; FLOCK_LOCKS and POSIX_LOCKS
-would bring here what the kernel does alone; SECURITY_CTX sends labels of an LSM that the layer cannot keep;
-CREATE_SUPP_GROUP: since Linux 6.0 the VFS itself drops S_ISGID for a caller outside the group."""
 
 _CALLER = struct.Struct("=II")
 _CALLER_OFFSET = abi.IN_HEADER.offset("uid")
@@ -158,29 +125,10 @@ class Handlers:
     # The session
 
     def init(self, _: int, message: Message) -> Reply:
-        """Takes each wanted feature that the kernel offers, whatever its version."""
-        offer = messages.decode_init(message)
-        if offer.major > abi.KERNEL_VERSION:
-            # The kernel then asks again in our version, fuse.h.
-            return messages.init_reply(0, InitFlag(0), max_readahead=0, max_write=0, max_pages=0, max_background=0)
-        if offer.major < abi.KERNEL_VERSION or offer.minor < abi.OLDEST_MINOR_VERSION:
-            raise OSError(EINVAL, f"the kernel speaks FUSE {offer.major}.{offer.minor}, 7.31 is the oldest understood")
-        accepted = offer.flags & WANTED
-        self.negotiated = accepted
-        if accepted & InitFlag.SETXATTR_EXT:
+        self.negotiated, reply = negotiation.answer(message, self.settings.debug)
+        if self.negotiated & InitFlag.SETXATTR_EXT:
             self._setxattr_size = abi.SETXATTR_IN.size
-        minor = min(offer.minor, abi.KERNEL_MINOR_VERSION)
-        if self.settings.debug is not None:
-            refused = WANTED & ~offer.flags
-            self.settings.debug(f"protocol 7.{minor}; accepted {_names(accepted)}; not offered: {_names(refused)}")
-        return messages.init_reply(
-            minor,
-            accepted,
-            max_readahead=offer.max_readahead,
-            max_write=MAX_WRITE,
-            max_pages=MAX_PAGES,
-            max_background=MAX_BACKGROUND,
-        )
+        return reply
 
     def nothing(self, _: int, __: Message) -> Reply:
         return b""
@@ -511,7 +459,3 @@ def _sized(value: bytes, size: int) -> bytes:
     if len(value) > size:
         raise OSError(ERANGE, "")
     return value
-
-
-def _names(flags: InitFlag) -> str:
-    return " ".join(str(flag.name) for flag in InitFlag if flag in flags) or "nothing"

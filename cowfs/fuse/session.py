@@ -21,8 +21,9 @@ from cowfs.fuse import abi, messages
 from cowfs.fuse.abi import Opcode
 from cowfs.fuse.device import Device
 from cowfs.fuse.engine import EngineSettings
-from cowfs.fuse.handlers import BUFFER_SIZE, ROOT_NAME, Handlers, Message, Reply, TakesLongError, Work
+from cowfs.fuse.handlers import ROOT_NAME, Handlers, Message, Reply, TakesLongError, Work
 from cowfs.fuse.messages import HEADER_SIZE
+from cowfs.fuse.negotiation import BUFFER_SIZE
 from cowfs.fuse.neighbour import STREAK, Neighbour
 from cowfs.fuse.slow import SlowWork
 from cowfs.union.copyup import CopyUpNeeded

@@ -169,6 +169,13 @@ def check_and_record(place: Upper, writable: WritableLayer, marks: Marks, bases:
     temporary.replace(place.directory / _METADATA)
 
 
+def ended_cleanly(place: Upper) -> bool:
+    """Whether the last session of a layer, if there was one, was not killed; False where nothing is recorded of it."""
+    if place.fresh:
+        return True
+    return place.directory is not None and _read_metadata(place.directory)["state"] == "clean"
+
+
 def discard(place: Upper) -> None:
     """Remove a temporary layer, whatever modes the session gave to what it holds."""
     if place.temporary and place.directory is not None:
@@ -263,9 +270,10 @@ def _read_metadata(directory: Path) -> dict[str, Any]:
         known = content["format"]
         bases = [{"path": str(base["path"]), "identity": str(base["identity"])} for base in content["bases"]]
         marks = {"trusted": "trusted", "user": "user"}[content["marks"]]
+        state = str(content["state"])
         whiteouts = {"device": "device", "attribute": "attribute"}[content["whiteouts"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise LayerError(f"{path} is damaged ({error!r}): this is no layer that can be mounted.") from error
     if known != FORMAT:
         raise LayerError(f"{path} has layer format {known!r}; this cowfs knows format {FORMAT}. Use a newer cowfs.")
-    return {"bases": bases, "marks": marks, "whiteouts": whiteouts}
+    return {"bases": bases, "marks": marks, "whiteouts": whiteouts, "state": state}

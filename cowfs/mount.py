@@ -16,7 +16,7 @@ from cowfs.fuse.device import mount as mount_device
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.session import Session
 from cowfs.layers import LayerError
-from cowfs.union.complete import complete_layer
+from cowfs.union.complete import complete_layer, recount_names
 from cowfs.union.copyup import copy_root
 from cowfs.union.tree import Tree
 
@@ -81,10 +81,13 @@ class Mount:
         undo.callback(os.close, layers.lock(place.upper, exclusive=True))
         undo.callback(layers.discard, place)
         upper, marks = layers.open_upper(place, user_marks=request.user_marks)
+        clean = layers.ended_cleanly(place)
         layers.check_and_record(place, upper, marks, bases, "mounted")
         undo.callback(layers.check_and_record, place, upper, marks, bases, "clean")
         tree = Tree(opened, upper, marks, durable=request.durable)
         undo.callback(tree.close)
+        if not clean:
+            recount_names(tree)
         if not place.temporary:
             undo.callback(complete_layer, tree)
         tree.copy_up_inline_limit = _INLINE_COPY

@@ -5,11 +5,12 @@ lead there through the index. Here the others get their place in the upper layer
 """
 
 import stat
+from collections.abc import Collection, Iterator
 
 from cowfs.union.copyup import copy_up_name
-from cowfs.union.lookup import lookup
+from cowfs.union.lookup import lookup, upper_status
 from cowfs.union.nodes import Directory
-from cowfs.union.readdir import read_directory
+from cowfs.union.readdir import Entry, read_directory
 from cowfs.union.tree import Tree
 
 
@@ -19,10 +20,29 @@ def complete_layer(tree: Tree) -> None:
     tree.links.drop_complete()
 
 
+def recount_names(tree: Tree) -> None:
+    """After a crash: a name may have gone that was not counted any more."""
+    identities = {tree.numbers.number_of_identity(identity): identity for identity in tree.links.counted()}
+    counts = dict.fromkeys(identities.values(), 0)
+    for directory, entry in _names_of(tree, identities):
+        if upper_status(tree, directory, entry.name) is None:
+            counts[identities[entry.number]] += 1
+    for identity, count in counts.items():
+        tree.links.set_names_below(identity, count)
+
+
 def _link_all_names(tree: Tree) -> None:
     """Walk the whole tree, if any copied-up file still has names that show from below."""
     wanted = {tree.numbers.number_of_identity(identity) for identity in tree.links.incomplete()}
-    pending = [tree.root] if wanted else []
+    for directory, entry in _names_of(tree, wanted):
+        node = lookup(tree, directory, entry.name)
+        copy_up_name(tree, node, directory, entry.name)
+        tree.nodes.settle(node)
+
+
+def _names_of(tree: Tree, numbers: Collection[int]) -> Iterator[tuple[Directory, Entry]]:
+    """All names of these files, but for those in directories that show nothing from below."""
+    pending = [tree.root] if numbers else []
     while pending:
         directory = pending.pop()
         for entry in list(read_directory(tree, directory, 0)):
@@ -32,8 +52,6 @@ def _link_all_names(tree: Tree) -> None:
                 below = lookup(tree, directory, entry.name)
                 if isinstance(below, Directory) and below.lowers:
                     pending.append(below)
-            elif entry.number in wanted:
-                node = lookup(tree, directory, entry.name)
-                copy_up_name(tree, node, directory, entry.name)
-                tree.nodes.settle(node)
+            elif entry.number in numbers:
+                yield directory, entry
         tree.nodes.settle(directory)

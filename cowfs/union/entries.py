@@ -87,6 +87,7 @@ def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
     if covers:
         copy_up(tree, parent)
     if status is None:
+        before_lower_name_goes(tree, node)
         tree.make_whiteout(tree.upper_fd(parent), name)
         lower_name_gone(tree, node)
     elif node.shelter is not None or not node.is_at(parent, name):
@@ -125,6 +126,17 @@ def name_gone(tree: Tree, node: Node) -> None:
 def shelter_node(tree: Tree, node: Node, orphan: bytes) -> None:
     """The node's content is among the orphans now, until the node is dropped."""
     node.shelter = (tree.upper.orphans_fd, orphan)
+
+
+def before_lower_name_goes(tree: Tree, node: Node) -> None:
+    """Enter a base file with several names in the index: after a crash its names are counted again."""
+    if isinstance(node, Directory) or tree.indexed(node) is not None:
+        return
+    status = tree.status(node)
+    names = tree.names_below(node, status)
+    identity = tree.lower_identity(node, status)
+    if identity is not None and names > 1 and tree.links.names_below(identity) is None:
+        tree.links.set_names_below(identity, names)
 
 
 def lower_name_gone(tree: Tree, node: Node) -> None:

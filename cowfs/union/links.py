@@ -47,6 +47,11 @@ class HardLinks:
         """The copied-up files that have names which still show from below."""
         return [identity for identity in self._identities() if self.names_below(identity)]
 
+    def counted(self) -> list[Identity]:
+        """The files of which a name was taken away or copied up."""
+        identities = [parse_identity(name.removesuffix(_BELOW)) for name in self._names if name.endswith(_BELOW)]
+        return [identity for identity in identities if identity is not None]
+
     def drop_complete(self) -> None:
         """Forget the files none of whose names show from below; no node may lead to them here any more."""
         for identity in self._identities():

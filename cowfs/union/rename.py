@@ -6,7 +6,7 @@ import stat
 
 from cowfs import linux
 from cowfs.union.copyup import copy_up, copy_up_name, refuse_immutable
-from cowfs.union.entries import lower_name_gone, move_out, name_gone, remove_name, shelter_node
+from cowfs.union.entries import before_lower_name_goes, lower_name_gone, move_out, name_gone, remove_name, shelter_node
 from cowfs.union.lookup import lookup, lower_shows, no_entry, upper_status
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed, is_empty
@@ -75,8 +75,8 @@ def _move(
     covers = lower_shows(tree, old_parent, old_name)
     status = upper_status(tree, new_parent, new_name)
     old_fd, new_fd = tree.upper_fd(old_parent), tree.upper_fd(new_parent)
-    if target is not None and status is not None:
-        _keep_if_open(tree, target, new_parent, new_fd, new_name)
+    if target is not None:
+        _before_replacing(tree, target, new_parent, new_name, in_upper=status is not None)
     whiteout = status is not None and tree.is_whiteout(tree.upper, new_fd, new_name, status)
     if whiteout and source.type == stat.S_IFDIR:
         linux.rename(old_fd, old_name, new_fd, new_name, linux.RENAME_EXCHANGE)
@@ -142,11 +142,13 @@ def _mark_for_move(
         tree.marks.set_opaque(parent_fd, old_name)
 
 
-def _keep_if_open(tree: Tree, target: Node, parent: Directory, dir_fd: int, name: bytes) -> None:
+def _before_replacing(tree: Tree, target: Node, parent: Directory, name: bytes, *, in_upper: bool) -> None:
     """Give a file that is about to be replaced a second name among the orphans, if the kernel still knows it."""
-    if target.lookups > 0 and target.shelter is None and target.is_at(parent, name):
+    if not in_upper:
+        before_lower_name_goes(tree, target)
+    elif target.lookups > 0 and target.shelter is None and target.is_at(parent, name):
         orphan = b"%d" % target.number
-        os.link(name, orphan, src_dir_fd=dir_fd, dst_dir_fd=tree.upper.orphans_fd, follow_symlinks=False)
+        os.link(name, orphan, src_dir_fd=tree.upper_fd(parent), dst_dir_fd=tree.upper.orphans_fd, follow_symlinks=False)
         shelter_node(tree, target, orphan)
 
 

@@ -26,9 +26,9 @@ UNION_ORDER = (
     "tree",
     "lookup",
     "copyup",
+    "readdir",
     "attrs",
     "xattrs",
-    "readdir",
     "files",
     "rename",
 )

@@ -20,7 +20,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from cowfs.union import copyup, readdir
+from cowfs.union import data, readdir, rename
+from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import Tree
 from tests.harness import actions, syscalls
 from tests.harness.mounts import Mount
@@ -52,6 +53,17 @@ OPEN_FLAGS = (
 )
 
 
+class Content(NamedTuple):
+    """What is written: one letter, so many times."""
+
+    letter: str
+    size: int
+
+    @property
+    def data(self) -> bytes:
+        return self.letter.encode() * self.size
+
+
 class Choice(NamedTuple):
     """A path: the `number`-th of those that exist (modulo their number), or `fresh`, which may exist or not."""
 
@@ -67,7 +79,7 @@ paths = st.builds(
     fresh=st.lists(st.sampled_from(NAMES), min_size=1, max_size=3).map("/".join),
 )
 offsets = st.sampled_from((0, 1, 7, 4095, 4096, 5000, 70_000))
-contents = st.sampled_from((b"", b"x", b"some content", b"page" * 1024, b"long" * 20_000))
+contents = st.builds(Content, letter=st.sampled_from("wxyz"), size=st.sampled_from((0, 1, 12, 4096, 80_000)))
 modes = st.sampled_from((0o644, 0o600, 0o755, 0o4755, 0o2755, 0o1777, 0o6711))
 owners = st.sampled_from((-1, 0, 1234))
 times = st.sampled_from((0, 1, 1_234_567_890_123_456_789))
@@ -162,24 +174,24 @@ class InStep(RuleBasedStateMachine):
                 yield directory_path[len(top) :] + b"/" + name
 
     @rule(path=paths, content=contents, mode=modes)
-    def create(self, path: Choice, content: bytes, mode: int) -> None:
+    def create(self, path: Choice, content: Content, mode: int) -> None:
         name = self.name(path._replace(existing=False))
-        self.in_step(lambda root: actions.create(root + name, content, mode))
+        self.in_step(lambda root: actions.create(root + name, content.data, mode))
 
     @rule(path=paths, content=contents)
-    def replace(self, path: Choice, content: bytes) -> None:
+    def replace(self, path: Choice, content: Content) -> None:
         name = self.name(path, os.path.isfile)
-        self.in_step(lambda root: actions.replace(_no_fifo(root + name), content))
+        self.in_step(lambda root: actions.replace(_no_fifo(root + name), content.data))
 
     @rule(path=paths, content=contents, offset=offsets)
-    def write(self, path: Choice, content: bytes, offset: int) -> None:
+    def write(self, path: Choice, content: Content, offset: int) -> None:
         name = self.name(path, os.path.isfile)
-        self.in_step(lambda root: actions.write(_no_fifo(root + name), content, offset))
+        self.in_step(lambda root: actions.write(_no_fifo(root + name), content.data, offset))
 
     @rule(path=paths, content=contents)
-    def append(self, path: Choice, content: bytes) -> None:
+    def append(self, path: Choice, content: Content) -> None:
         name = self.name(path, os.path.isfile)
-        self.in_step(lambda root: actions.append(_no_fifo(root + name), content))
+        self.in_step(lambda root: actions.append(_no_fifo(root + name), content.data))
 
     @rule(path=paths)
     def read(self, path: Choice) -> None:
@@ -289,8 +301,8 @@ class InStep(RuleBasedStateMachine):
 
     @precondition(lambda self: self.files)
     @rule(index=indexes, content=contents, offset=offsets)
-    def write_open(self, index: int, content: bytes, offset: int) -> None:
-        self.with_open(index, lambda descriptor: os.pwrite(descriptor, content, offset))
+    def write_open(self, index: int, content: Content, offset: int) -> None:
+        self.with_open(index, lambda descriptor: os.pwrite(descriptor, content.data, offset))
 
     @precondition(lambda self: self.files)
     @rule(index=indexes)
@@ -374,7 +386,8 @@ class InStep(RuleBasedStateMachine):
         self.close_everything()
         assert self.mount.stop() == 0
         assert self.mount.layer is not None
-        self.read_only[self.mount.layer] = snapshot(str(self.mount.layer), exact=True)
+        upper = self.mount.layer / "upper"
+        self.read_only[upper] = snapshot(str(upper), exact=True)
         self.mount.base = f"{self.mount.layer}:{self.mount.base}"
         self.mount.layer = self.top / f"layer{self.mount.base.count(':')}"
         self.mount.start()
@@ -441,13 +454,24 @@ def _forget_whiteouts() -> None:
     setattr(Tree, "make_whiteout", lambda *_: None)  # noqa: B010  a method, which mypy lets nobody assign to
 
 
-def _lose_xattrs() -> None:
-    copyup._copy_xattrs = lambda *_: None
+def _lose_some_writes() -> None:
+    whole = data.write
+
+    def write(tree: Tree, node: Node, offset: int, buffer: bytes | memoryview, kill_privileges: bool) -> int:
+        return len(buffer) if offset == 4095 else whole(tree, node, offset, buffer, kill_privileges)
+
+    data.write = write
 
 
-def _copy_short() -> None:
-    whole = copyup._copy_content
-    copyup._copy_content = lambda source, target, size: whole(source, target, max(size - 1, 0))
+def _take_exchanges_for_renames() -> None:
+    whole = rename.rename
+
+    def rename_always(
+        tree: Tree, old_parent: Directory, old_name: bytes, new_parent: Directory, new_name: bytes, flags: int
+    ) -> None:
+        whole(tree, old_parent, old_name, new_parent, new_name, flags & ~syscalls.RENAME_EXCHANGE)
+
+    rename.rename = rename_always
 
 
 def _keep_listings() -> None:
@@ -455,7 +479,9 @@ def _keep_listings() -> None:
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("sabotage", [_forget_whiteouts, _lose_xattrs, _copy_short, _keep_listings])
+@pytest.mark.parametrize(
+    "sabotage", [_forget_whiteouts, _lose_some_writes, _take_exchanges_for_renames, _keep_listings]
+)
 def test_a_planted_bug_is_found(place: Path, sabotage: Callable[[], object]) -> None:
     """A union broken on purpose does not pass: the test above can tell."""
     with pytest.raises((AssertionError, OSError)):

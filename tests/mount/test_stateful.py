@@ -467,7 +467,7 @@ def _take_exchanges_for_renames() -> None:
     whole = rename.rename
 
     def rename_always(
-        tree: Tree, old_parent: Directory, old_name: bytes, new_parent: Directory, new_name: bytes, flags: int
+        tree: Tree, old_parent: Directory, old_name: bytes, new_parent: Directory, new_name: bytes, flags: int = 0
     ) -> None:
         whole(tree, old_parent, old_name, new_parent, new_name, flags & ~syscalls.RENAME_EXCHANGE)
 

@@ -4,7 +4,7 @@
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint setup clean
+.PHONY: demo test lint bench setup clean
 
 demo: setup
 	$(BIN)/python -m builder.demo
@@ -15,6 +15,11 @@ test: lint
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+# Beside overlayfs and fuse-overlayfs, as root; see docs/performance.md.
+bench: setup
+	$(BIN)/python -m benchmarks.latency
+	$(BIN)/python -m benchmarks.build
 
 setup: $(VENV)/.python-packages
 

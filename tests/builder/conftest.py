@@ -80,7 +80,7 @@ def _make_base(person: Person, architecture: str | None) -> Path:
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            command = [*person.before, *COWBUILD, "create", path, "--suite", suite]
+            command: list[str | Path] = [*person.before, *COWBUILD, "create", path, "--suite", suite]
             if architecture:
                 # The release alone: a mirror may lack, or be updating, another architecture's security archive.
                 [mirror] = [each.uri for each in apt.machine_archives() if each.release == suite]

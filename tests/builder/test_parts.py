@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -218,11 +219,13 @@ def test_the_checksum_sees_each_kind_of_change(tmp_path: Path) -> None:
         return checksum(tree)
 
     seen = {settled()}
-    changes = [
+    copy = tree.parent / "copy"
+    copy.write_text("b")
+    changes: list[Callable[[], object]] = [
         lambda: file.write_text("b"),
         lambda: file.chmod(0o600),
         lambda: os.link(file, tree / "other"),
-        lambda: (tree / "other").unlink() or (tree / "other").write_text("b"),
+        lambda: os.replace(copy, tree / "other"),
         lambda: os.setxattr(file, "user.x", b"1"),
         (tree / "new").mkdir,
     ]

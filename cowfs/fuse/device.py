@@ -103,16 +103,15 @@ def mount(mountpoint: Path, options: MountOptions, *, staged: bool = False) -> D
     `staged`: out of the way first, where the kernel and the user's rights allow to settle the mount later.
     """
     mountpoint = _usable_mountpoint(mountpoint)
-    if os.geteuid() == 0 and staged and _can_settle():
-        stage = Path(tempfile.mkdtemp(prefix="cowfs-mount-"))
-        try:
-            return Device(_mount_as_root(stage, options), mountpoint, stage)
-        except MountError:
+    if os.geteuid() != 0:
+        return Device(_mount_by_helper(mountpoint, options), mountpoint)
+    stage = _stage() if staged else None
+    try:
+        return Device(_mount_as_root(mountpoint, stage or mountpoint, options), mountpoint, stage)
+    except MountError:
+        if stage is not None:
             stage.rmdir()
-            raise
-    if os.geteuid() == 0:
-        return Device(_mount_as_root(mountpoint, options), mountpoint)
-    return Device(_mount_by_helper(mountpoint, options), mountpoint)
+        raise
 
 
 def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
@@ -136,13 +135,16 @@ def _read_ahead(device: int) -> None:
         file.write(str(READ_AHEAD_KIB))
 
 
-def _can_settle() -> bool:
-    """Whether open_tree(2) is there, Linux 5.2, and allowed."""
+def _stage() -> Path | None:
+    """A new directory to mount on for a moment; None where open_tree(2), Linux 5.2, is not there or not allowed."""
+    stage = Path(tempfile.mkdtemp(prefix="cowfs-mount-"))
     try:
-        os.close(linux.open_tree(b"/"))
+        # Not of "/": what is mounted in there may be locked in a user namespace.
+        os.close(linux.open_tree(os.fsencode(stage)))
     except OSError:
-        return False
-    return True
+        stage.rmdir()
+        return None
+    return stage
 
 
 def _usable_mountpoint(mountpoint: Path) -> Path:
@@ -176,7 +178,8 @@ def _file_system_type_mounted_on(path: Path) -> str:
     return found
 
 
-def _mount_as_root(mountpoint: Path, options: MountOptions) -> int:
+def _mount_as_root(mountpoint: Path, target: Path, options: MountOptions) -> int:
+    """Mounts on `target`, for the time being or for good; errors speak of the mount point that the user named."""
     try:
         fd = os.open(DEVICE, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
@@ -193,7 +196,7 @@ def _mount_as_root(mountpoint: Path, options: MountOptions) -> int:
     flags = sum(bit for field, (_, bit) in FLAGS.items() if getattr(options, field))
     try:
         kind = f"fuse.{options.subtype}".encode()
-        linux.mount(os.fsencode(options.source), os.fsencode(mountpoint), kind, flags, ",".join(data).encode())
+        linux.mount(os.fsencode(options.source), os.fsencode(target), kind, flags, ",".join(data).encode())
     except OSError as error:
         os.close(fd)
         raise MountError(error.errno, _mount_problem(error, mountpoint)) from error

@@ -137,7 +137,10 @@ def _read_ahead(device: int) -> None:
 
 def _stage() -> Path | None:
     """A new directory to mount on for a moment; None where open_tree(2), Linux 5.2, is not there or not allowed."""
-    stage = Path(tempfile.mkdtemp(prefix="cowfs-mount-"))
+    try:
+        stage = Path(tempfile.mkdtemp(prefix="cowfs-mount-"))
+    except OSError:  # nowhere to write: then without
+        return None
     try:
         # Not of "/": what is mounted in there may be locked in a user namespace.
         os.close(linux.open_tree(os.fsencode(stage)))

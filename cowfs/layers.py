@@ -13,6 +13,7 @@ import errno
 import fcntl
 import json
 import os
+import stat
 import subprocess
 import tempfile
 import time
@@ -28,6 +29,8 @@ from cowfs.union.whiteout import Marks, make_whiteout
 FORMAT = 1
 
 _METADATA = "layer.json"
+_METADATA_NEW = "layer.json.new"
+_METADATA_LIMIT = 1 << 20
 _TEMPORARY = "cowfs-layer-"
 _LOCKED_WITHIN = 1.0
 _PROBE = "overlay.cowfs.probe"
@@ -58,7 +61,8 @@ def find_base(path: Path) -> Path:
 
 
 def is_layer(path: Path) -> bool:
-    return (path / _METADATA).is_file() and (path / "upper").is_dir()
+    """Whether a directory is a layer. What is a symbolic link in it could lead anywhere, and is no part of it."""
+    return _type(path / _METADATA) == stat.S_IFREG and _type(path / "upper") == stat.S_IFDIR
 
 
 def open_bases(paths: list[Path]) -> list[Layer]:
@@ -67,7 +71,7 @@ def open_bases(paths: list[Path]) -> list[Layer]:
     try:
         for index, path in enumerate(paths):
             links = path / "work" / "links"
-            brings_index = is_layer(path) and links.is_dir()
+            brings_index = is_layer(path) and _type(links.parent) == _type(links) == stat.S_IFDIR
             place = find_base(path)
             by_attribute = False
             if is_layer(path):
@@ -87,9 +91,9 @@ def make_kept(path: Path) -> Upper:
     """The layer at ``path``, made if there is none yet."""
     if path.exists() and not path.is_dir():
         raise LayerError(f"The layer {path} is not a directory.")
-    if path.is_dir() and any(path.iterdir()) and not is_layer(path):
-        raise LayerError(f"{path} is neither empty nor a cowfs layer (it has no {_METADATA}): give another directory.")
     fresh = not is_layer(path)
+    if fresh and path.is_dir() and not _just_begun(path):
+        raise LayerError(f"{path} is neither empty nor a cowfs layer (it has no {_METADATA}): give another directory.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         # Nobody else may run a setuid program that a session made.
@@ -98,7 +102,17 @@ def make_kept(path: Path) -> Upper:
         (path / "work").mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
         raise LayerError(f"Cannot make the layer {path}: {error.strerror}.") from error
+    for part in ("upper", "work"):
+        if _type(path / part) != stat.S_IFDIR:
+            raise LayerError(f"The layer {path} is damaged: {part} in it is not a directory.")
     return Upper(path / "upper", path / "work", path, fresh=fresh)
+
+
+def _just_begun(path: Path) -> bool:
+    """Whether a directory is empty, or what is left of a layer whose first daemon was killed before it mounted."""
+    return {entry.name for entry in path.iterdir()} <= {"upper", "work", _METADATA_NEW} and not any(
+        path.glob("upper/*")
+    )
 
 
 def make_temporary() -> Upper:
@@ -143,7 +157,9 @@ def open_upper(place: Upper, *, user_marks: bool) -> tuple[WritableLayer, Marks]
     return writable, Marks(namespace.encode())
 
 
-def check_and_record(place: Upper, writable: WritableLayer, marks: Marks, bases: list[Path], state: str) -> None:
+def check_and_record(
+    place: Upper, writable: WritableLayer, marks: Marks, bases: list[Path], state: str, *, durable: bool
+) -> None:
     """Note in a layer what it is mounted over; LayerError if it was made over something else."""
     if place.directory is None:
         return
@@ -163,9 +179,13 @@ def check_and_record(place: Upper, writable: WritableLayer, marks: Marks, bases:
         "bases": identities,
         "state": state,
     }
-    temporary = place.directory / (_METADATA + ".new")
-    temporary.touch(mode=0o600)
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
+    temporary = place.directory / _METADATA_NEW
+    temporary.unlink(missing_ok=True)
+    with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
+        file.write(json.dumps(content, indent=1) + "\n")
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
     temporary.replace(place.directory / _METADATA)
 
 
@@ -263,17 +283,39 @@ def _name(marks: Marks) -> str:
     return marks.prefix.split(b".")[0].decode()
 
 
+def _type(path: Path) -> int:
+    """The stat.S_IFMT of what is at a path, links not followed; 0 if nothing is."""
+    try:
+        return stat.S_IFMT(path.lstat().st_mode)
+    except OSError:
+        return 0
+
+
+def _read_regular_file(path: Path) -> bytes:
+    """The beginning of a file, read without following a link, waiting, or (if it is ours) moving its access time."""
+    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        fd = os.open(path, flags | os.O_NOATIME)
+    except PermissionError:
+        fd = os.open(path, flags)
+    with open(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")
+        return file.read(_METADATA_LIMIT)
+
+
 def _read_metadata(directory: Path) -> dict[str, Any]:
     path = directory / _METADATA
     try:
-        content = json.loads(path.read_bytes())
-        known = content["format"]
+        content = json.loads(_read_regular_file(path))
+        if isinstance(known := content["format"], int) and known > FORMAT:
+            raise LayerError(f"{path} has layer format {known}; this cowfs knows format {FORMAT}. Use a newer cowfs.")
+        if known != FORMAT:
+            raise ValueError(f"format {known!r}")
         bases = [{"path": str(base["path"]), "identity": str(base["identity"])} for base in content["bases"]]
         marks = {"trusted": "trusted", "user": "user"}[content["marks"]]
         state = str(content["state"])
         whiteouts = {"device": "device", "attribute": "attribute"}[content["whiteouts"]]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise LayerError(f"{path} is damaged ({error!r}): this is no layer that can be mounted.") from error
-    if known != FORMAT:
-        raise LayerError(f"{path} has layer format {known!r}; this cowfs knows format {FORMAT}. Use a newer cowfs.")
     return {"bases": bases, "marks": marks, "whiteouts": whiteouts, "state": state}

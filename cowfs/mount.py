@@ -6,6 +6,7 @@ import signal
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import trio
@@ -81,18 +82,19 @@ class Mount:
         undo.callback(os.close, layers.lock(place.upper, exclusive=True))
         undo.callback(layers.discard, place)
         upper, marks = layers.open_upper(place, user_marks=request.user_marks)
-        clean = layers.ended_cleanly(place)
-        layers.check_and_record(place, upper, marks, bases, "mounted")
-        undo.callback(layers.check_and_record, place, upper, marks, bases, "clean")
         tree = Tree(opened, upper, marks, durable=request.durable)
         undo.callback(tree.close)
+        if place.fresh:
+            copy_root(tree)
+        clean = layers.ended_cleanly(place)
+        record = partial(layers.check_and_record, place, upper, marks, bases, durable=request.durable)
+        record("mounted")
+        undo.callback(record, "clean")
         if not clean:
             recount_names(tree)
         if not place.temporary:
             undo.callback(complete_layer, tree)
         tree.copy_up_inline_limit = _INLINE_COPY
-        if place.fresh:
-            copy_root(tree)
         return tree
 
     async def serve(self) -> None:

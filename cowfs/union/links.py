@@ -114,9 +114,17 @@ class HardLinks:
 
 def _names(fd: int) -> list[bytes]:
     with os.scandir(b"/proc/self/fd/%d" % fd) as entries:
-        return [entry.name for entry in entries]
+        return [entry.name for entry in entries if _is_possible(entry)]
+
+
+def _is_possible(entry: "os.DirEntry[bytes]") -> bool:
+    """Whether this can be a part of the index: a layer may hold anything."""
+    if entry.name.endswith(_BELOW):
+        return entry.is_symlink()
+    return parse_identity(entry.name) is not None and not entry.is_dir(follow_symlinks=False)
 
 
 def _read_count(fd: int, key: bytes) -> int:
     target = os.readlink(key, dir_fd=fd)
-    return int(target) if target.isdigit() else 0
+    # More digits than any file has names: somebody forged it, and the kernel would not take it.
+    return int(target) if target.isdigit() and len(target) < 10 else 0

@@ -29,6 +29,7 @@ class DirectoryMarks(NamedTuple):
 
 
 NO_MARKS = DirectoryMarks(opaque=False, redirect=None)
+_IN_NO_NAME = frozenset(b"/\0")
 _SEALED = DirectoryMarks(opaque=True, redirect=None)
 
 
@@ -139,7 +140,11 @@ def parse_identity(text: bytes) -> tuple[int, int] | None:
 
 def _valid_redirect(redirect: bytes) -> bool:
     components = redirect[1:].split(b"/") if redirect.startswith(b"/") else [redirect]
-    return all(part not in (b"", b".", b"..") and b"/" not in part and b"\0" not in part for part in components)
+    return all(_may_be_name(part) for part in components)
+
+
+def _may_be_name(part: bytes) -> bool:
+    return 0 < len(part) <= 255 and part not in (b".", b"..") and not set(part) & _IN_NO_NAME
 
 
 def _set_on_directory(dir_fd: int, name: bytes, attribute: bytes, value: bytes) -> None:

@@ -12,6 +12,7 @@ from types import ModuleType
 
 import cowfs.linux
 import cowfs.mount
+from cowfs.union.complete import complete_layer
 from cowfs.union.tree import Tree
 from tests.harness import actions, syscalls
 from tests.harness.trees import Description, file, link_to, symlink
@@ -52,13 +53,11 @@ def die_at_the_end(countdown: int) -> Callable[[], None]:
     """To be done in a daemon: it dies after the unmount, when it is about to change its layer for that many-th time."""
 
     def prepare() -> None:
-        complete = cowfs.mount.complete_layer
-
         def die_while_completing(tree: Tree) -> None:
             die_before_change(countdown)()
-            complete(tree)
+            complete_layer(tree)
 
-        cowfs.mount.complete_layer = die_while_completing  # type: ignore[attr-defined]
+        vars(cowfs.mount)["complete_layer"] = die_while_completing
 
     return prepare
 

@@ -153,8 +153,10 @@ class Job:
             self.log.line(f"{command}\n")
             if point in hooks.INSIDE:
                 # Not before the source is unpacked is there a place to be in.
-                self.session.run("sh", "-c", f'cd "{self.place}" 2>/dev/null; {command}', network=True)
-            elif (code := logged(["sh", "-c", command], self.log)) != 0:
+                self.session.run(
+                    "sh", "-c", f'cd "{self.place}" 2>/dev/null; {command}', network=True, terminal=True
+                )
+            elif (code := logged(["sh", "-c", command], self.log, terminal=True)) != 0:
                 raise Problem(f"The command failed with exit code {code}: {command}")
 
 

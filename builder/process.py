@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import selectors
 import shlex
+import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from builder.log import BuildLog, Problem
@@ -31,14 +33,17 @@ def logged(
     environment: Mapping[str, str] | None = None,
     time_limit: float | None = None,
     silence_limit: float | None = None,
+    terminal: bool = False,
 ) -> int:
     """Run a command without input, its output into the log, and return its exit code.
 
     Limits are in seconds; past one the command is killed and TimedOut raised. Whatever raises here, a signal's
-    Interrupted too, the command is killed and reaped before the exception goes on. Killing the command is enough only
-    where it takes its children along, as a sandbox's does.
+    Interrupted too, the command's process group is killed before the exception goes on. With `terminal` it has no group
+    of its own, and may open the terminal; then it alone is killed.
     """
-    process = _start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, environment=environment)
+    # The group, because a sandbox's unshare killed between its fork and its child's prctl would leave the child behind.
+    group = None if terminal else 0
+    process = _start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, environment=environment, group=group)
     started = time.monotonic()
     assert process.stdout is not None
     with process, selectors.DefaultSelector() as selector:
@@ -53,7 +58,7 @@ def logged(
                     return process.wait()
                 log.write(data)
         except BaseException:
-            process.kill()
+            _kill(process, group)
             raise
 
 
@@ -82,17 +87,26 @@ def output(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         environment=environment,
+        group=0,
     )
     try:
         printed, complained = process.communicate(given)
     except BaseException:
-        process.kill()
+        _kill(process, group=0)
         process.wait()
         raise
     if process.returncode != 0:
         last_words = complained.decode(errors="replace").strip().splitlines()[-5:]
         raise Problem(f"{command[0]} failed with exit code {process.returncode}", "\n".join(last_words))
     return printed.decode(errors="surrogateescape")
+
+
+def _kill(process: subprocess.Popen[bytes], group: int | None) -> None:
+    if group is None:
+        process.kill()
+        return
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _start(
@@ -102,8 +116,11 @@ def _start(
     stderr: int,
     environment: Mapping[str, str] | None,
     stdin: int = subprocess.DEVNULL,
+    group: int | None = None,
 ) -> subprocess.Popen[bytes]:
     try:
-        return subprocess.Popen(command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment)
+        return subprocess.Popen(
+            command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, process_group=group
+        )
     except FileNotFoundError:
         raise Problem(f"The command {command[0]} is missing", "`apt-file search` names its package.") from None

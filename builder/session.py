@@ -97,6 +97,7 @@ class Session:
         environment: Mapping[str, str] | None = None,
         time_limit: float | None = None,
         silence_limit: float | None = None,
+        terminal: bool = False,
     ) -> None:
         """Run a command in the root, its output into the log. Problem when it fails, TimedOut past a limit (in s)."""
         code = logged(
@@ -110,6 +111,7 @@ class Session:
             self.log,
             time_limit=time_limit,
             silence_limit=silence_limit,
+            terminal=terminal,
         )
         if code != 0:
             raise Problem(f"{shown(command[:2])} failed with exit code {code}")

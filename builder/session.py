@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from builder import apt, foreign
@@ -19,6 +19,7 @@ from builder.base import architecture as architecture_of
 from builder.log import BuildLog, Problem
 from builder.process import logged, output, shown
 from builder.sandbox import ROOT, Identity, Sandbox
+from cowfs import linux
 
 COWFS = (sys.executable, "-P", "-m", "cowfs.cli")
 
@@ -146,6 +147,9 @@ def opened(
     """
     architecture = architecture_of(base)
     foreign.enable(architecture)
+    # The user's session keyring may hold tickets and file system keys. Not every kernel has keyrings.
+    with suppress(OSError):
+        linux.new_session_keyring()
     with mounted([*layers, base], directory, writing) as root:
         session = Session(root, architecture, log)
         session.prepare()

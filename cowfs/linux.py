@@ -235,3 +235,16 @@ def move_mount(fd: int, target: bytes) -> None:
 def current_processor() -> int:
     """sched_getcpu(3): the processor that the calling thread runs on."""
     return int(_libc.sched_getcpu())
+
+
+_SYS_KEYCTL = {"x86_64": 250, "i686": 288, "aarch64": 219, "riscv64": 219, "armv7l": 311, "ppc64le": 271, "s390x": 280}
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+
+
+def new_session_keyring() -> None:
+    """keyctl(2): gives the calling thread, and its children, an empty session keyring in the inherited one's place."""
+    number = _SYS_KEYCTL.get(os.uname().machine)
+    if number is None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+    if _libc.syscall(number, _KEYCTL_JOIN_SESSION_KEYRING, None) < 0:
+        _raise_errno()

@@ -20,9 +20,7 @@ def fields_of(package: Path) -> dict[str, str]:
 def test_commands_run_at_their_points_in_order_and_place(work: Workplace) -> None:
     note = "echo at-{}: $(id -un) $(test -d {} && echo inside)"
     options = [
-        word
-        for point in hooks.POINTS
-        for word in (f"--{point}-commands", note.format(point, "/build") + " %a %c")
+        word for point in hooks.POINTS for word in (f"--{point}-commands", note.format(point, "/build") + " %a %c")
     ]
     code, _printed = work.build(make_source(work.place), *options)
     assert code == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,33 @@ def test_root_inside_changes_nothing_outside(work: Workplace, namespace: str) ->
     for path, status in before.items():
         assert (after[path].st_mode, after[path].st_uid) == (status.st_mode, status.st_uid)
     assert Path("/proc/sys/kernel/panic").read_text() == panic
+
+
+# Runs a command with a key in its session keyring: add_key(2), keyctl(2) JOIN_SESSION_KEYRING.
+KEY_HOLDER = """
+import ctypes, os, sys
+call = ctypes.CDLL(None).syscall
+assert call(250, 1, None) > 0
+assert call(248, b"user", b"cowbuild-secret", b"secret", 6, -3) > 0
+assert "cowbuild-secret" in open("/proc/keys").read()
+os.execvp(sys.argv[1], sys.argv[1:])
+"""
+
+
+@for_both
+@pytest.mark.parametrize("namespace", ["--user-namespace", "--no-user-namespace"])
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="written with this machine's numbers of system calls")
+def test_the_keys_of_who_builds_are_not_in_sight(work: Workplace, namespace: str) -> None:
+    request = '$type = "user"; $name = "cowbuild-secret"; print syscall(249, $type, $name, 0, 0)'
+    script = f"grep -c cowbuild-secret /proc/keys; perl -e '{request}'"
+    done = subprocess.run(
+        [
+            *(*work.base.owner.before, sys.executable, "-c", KEY_HOLDER, *COWBUILD, namespace),
+            *("run", work.base.path, "--as-builder", "--", "sh", "-c", script),
+        ],
+        env=work.environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "0\n-1", done.stderr

@@ -157,14 +157,10 @@ def open_upper(place: Upper, *, user_marks: bool) -> tuple[WritableLayer, Marks]
     return writable, Marks(namespace.encode())
 
 
-def check_and_record(
-    place: Upper, writable: WritableLayer, marks: Marks, bases: list[Path], state: str, *, durable: bool
-) -> None:
-    """Note in a layer what it is mounted over; LayerError if it was made over something else."""
-    if place.directory is None:
-        return
+def identify(place: Upper, bases: list[Path]) -> list[dict[str, Any]]:
+    """What a layer has to remember of its bases; LayerError if it was made over something else."""
     identities = [_identity(base) for base in bases]
-    if (place.directory / _METADATA).exists():
+    if place.directory is not None and (place.directory / _METADATA).exists():
         recorded = _read_metadata(place.directory)["bases"]
         if [base["identity"] for base in recorded] != [base["identity"] for base in identities]:
             former = ":".join(str(base["path"]) for base in recorded)
@@ -172,6 +168,15 @@ def check_and_record(
                 f"The layer {place.directory} was made over {former}, not over {':'.join(map(str, bases))}: "
                 "its changes would meet other files. Give the base it was made over, or another layer."
             )
+    return identities
+
+
+def record(
+    place: Upper, writable: WritableLayer, marks: Marks, identities: list[dict[str, Any]], state: str, *, durable: bool
+) -> None:
+    """Note in a layer what it is mounted over and how it is. Durable: so that a power cut leaves it readable."""
+    if place.directory is None:
+        return
     content = {
         "format": FORMAT,
         "marks": _name(marks),

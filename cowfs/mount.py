@@ -87,7 +87,8 @@ class Mount:
         if place.fresh:
             copy_root(tree)
         clean = layers.ended_cleanly(place)
-        record = partial(layers.check_and_record, place, upper, marks, bases, durable=request.durable)
+        identities = layers.identify(place, bases)
+        record = partial(layers.record, place, upper, marks, identities, durable=request.durable)
         record("mounted")
         undo.callback(record, "clean")
         if not clean:

@@ -241,9 +241,11 @@ def _namespace(place: Upper, *, user_marks: bool) -> str:
     may_trust = not user_marks and _can_mark(place.work, "trusted")
     if recorded == "trusted" and not may_trust:
         raise LayerError(f"The layer {place.directory} was made by root with trusted marks: mount it as root.")
-    if recorded == "user" and may_trust and place.upper.lstat().st_uid != os.geteuid():
+    # Not that of upper/, which is the owner of the base's root.
+    owner = place.directory.lstat().st_uid if place.directory is not None else os.geteuid()
+    if recorded == "user" and may_trust and owner != os.geteuid():
         raise LayerError(
-            f"The layer {place.directory} belongs to user {place.upper.lstat().st_uid}, who could have forged what it "
+            f"The layer {place.directory} belongs to user {owner}, who could have forged what it "
             "says about the base. Mount it as that user."
         )
     if recorded != "user" and may_trust:

@@ -13,8 +13,10 @@ import pytest
 
 from tests.harness.bench import Workbench
 from tests.harness.hostile import Grounds
+from tests.harness.mounts import MountError
 from tests.harness.snapshot import differences, snapshot
 from tests.harness.trees import directory, fifo, file, make_tree, symlink, whiteout
+from tests.harness.users import PLAIN_USER
 
 pytestmark = pytest.mark.root
 
@@ -92,6 +94,21 @@ def test_parts_of_a_layer_replaced_by_something_else(grounds: Grounds, part: str
         _replace(grounds.layer / part, make)
         assert str(grounds.layer) in grounds.try_to_mount(), number
         grounds.check()
+
+
+def test_root_refuses_a_layer_that_a_plain_user_could_have_forged(bench: Workbench) -> None:
+    """Anybody can set user.overlay.*. Who owns the base, and so upper/, does not matter."""
+    base = bench.base({".": directory(uid=PLAIN_USER), "file": file(b"content")})
+    mount = bench.mount(base, start=False)
+    mount.options = ("-o", "allow_other,userxattr")
+    mount.start()
+    mount.remount()
+    mount.stop()
+    assert mount.layer is not None
+    os.chown(mount.layer, PLAIN_USER, PLAIN_USER)
+    mount.options = ("-o", "allow_other")
+    with pytest.raises(MountError, match=f"belongs to user {PLAIN_USER}"):
+        mount.start()
 
 
 def test_a_metadata_file_that_was_cut_or_forged(grounds: Grounds) -> None:

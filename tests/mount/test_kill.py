@@ -26,7 +26,7 @@ pytestmark = pytest.mark.root
 
 KILLS = int(os.environ.get("COWFS_TEST_KILLS", "24"))
 SEED = int(os.environ.get("COWFS_TEST_SEED", "1"))
-CUTS = 3
+CUTS = int(os.environ.get("COWFS_TEST_POWER_CUTS", "3"))
 
 
 def _left_in_work(layer: Path) -> list[str]:

@@ -1,6 +1,7 @@
 """From options to a served mount: bases and layer -> Tree -> engine."""
 
 import errno
+import logging
 import os
 import signal
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from cowfs.layers import LayerError
 from cowfs.union.complete import complete_layer, recount_names
 from cowfs.union.copyup import copy_root
 from cowfs.union.tree import Tree
+
+_log = logging.getLogger("cowfs")
 
 ENGINES = ("direct", "pyfuse3")
 
@@ -94,7 +97,7 @@ class Mount:
         if not clean:
             recount_names(tree)
         if not place.temporary:
-            undo.callback(complete_layer, tree)
+            undo.callback(_complete, tree)
         tree.copy_up_inline_limit = _INLINE_COPY
         return tree
 
@@ -128,6 +131,13 @@ class Mount:
                     scope.cancel()
             finally:
                 signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+
+
+def _complete(tree: Tree) -> None:
+    try:
+        complete_layer(tree)
+    except OSError as error:  # cowfs reads it all the same
+        _log.error("the layer's hard links could not be made complete for kernel overlayfs: %s", error.strerror)
 
 
 def _unmount_quietly(device: Device) -> None:

@@ -20,8 +20,8 @@ MAY_IMPORT = {
 }
 # In the union, a file may import only what stands before it.
 UNION_ORDER = (
-    "whiteout",
     "layer",
+    "whiteout",
     "nodes",
     "tree",
     "lookup",

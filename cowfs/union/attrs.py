@@ -148,4 +148,7 @@ def _directory_link_count(tree: Tree, directory: Directory, status: os.stat_resu
     # Some file systems do not count subdirectories and say 1: then so do we.
     if places == 1 or status.st_nlink < 2:
         return status.st_nlink
-    return 2 + count_subdirectories(tree, directory)
+    try:
+        return 2 + count_subdirectories(tree, directory)
+    except PermissionError:  # a plain user's daemon may look in as little as the user may
+        return status.st_nlink

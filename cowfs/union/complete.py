@@ -45,7 +45,11 @@ def _names_of(tree: Tree, numbers: Collection[int]) -> Iterator[tuple[Directory,
     pending = [tree.root] if numbers else []
     while pending:
         directory = pending.pop()
-        for entry in list(read_directory(tree, directory, 0)):
+        try:
+            entries = list(read_directory(tree, directory, 0))
+        except PermissionError:  # a plain user's daemon, which then copied nothing up from in here
+            continue
+        for entry in entries:
             if entry.name in (b".", b".."):
                 continue
             if entry.type == stat.S_IFDIR:

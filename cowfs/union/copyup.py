@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from cowfs import linux
+from cowfs.union.layer import opened_up
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import SELF, Tree
 from cowfs.union.whiteout import attribute_path
@@ -270,11 +271,8 @@ def _enter(parent_fd: int, make: Callable[[int], None]) -> None:
     try:
         make(parent_fd)
     except PermissionError:
-        linux.chmod(parent_fd, SELF, stat.S_IMODE(before.st_mode) | stat.S_IRWXU)
-        try:
+        with opened_up(parent_fd, SELF):
             make(parent_fd)
-        finally:
-            linux.chmod(parent_fd, SELF, stat.S_IMODE(before.st_mode))
     linux.set_times(parent_fd, SELF, before.st_atime_ns, before.st_mtime_ns)
 
 

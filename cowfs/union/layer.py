@@ -8,7 +8,8 @@ import errno
 import os
 import shutil
 import stat
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from cowfs import linux
 
@@ -89,12 +90,8 @@ class WritableLayer:
         except PermissionError as refused:
             if refused.errno == errno.EPERM:
                 return _open_restricted(dir_fd, name), False
-        mode = stat.S_IMODE(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
-        linux.chmod(dir_fd, name, mode | 0o600)
-        try:
+        with opened_up(dir_fd, name):
             return os.open(name, flags, dir_fd=dir_fd), True
-        finally:
-            linux.chmod(dir_fd, name, mode)
 
     def close(self) -> None:
         for fd in (self.root_fd, self.work_fd, self.staging_fd, self.orphans_fd, self.links_fd):
@@ -107,6 +104,20 @@ def _open_restricted(dir_fd: int, name: bytes) -> int:
         return os.open(name, os.O_RDWR | os.O_APPEND | _FILE, dir_fd=dir_fd)
     except PermissionError:
         return os.open(name, os.O_RDONLY | _FILE, dir_fd=dir_fd)
+
+
+@contextmanager
+def opened_up(dir_fd: int, name: bytes) -> Iterator[None]:
+    """Give the owner all rights on an entry of the writable layer for a moment.
+
+    A daemon without CAP_DAC_OVERRIDE has to do what the entry's mode denies to its owner, and so to the daemon.
+    """
+    mode = stat.S_IMODE(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
+    linux.chmod(dir_fd, name, mode | stat.S_IRWXU)
+    try:
+        yield
+    finally:
+        linux.chmod(dir_fd, name, mode)
 
 
 def open_directory(dir_fd: int, name: bytes) -> int:

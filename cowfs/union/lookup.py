@@ -122,7 +122,7 @@ def lower_entry(tree: Tree, lowers: Sequence[LowerDirectory], name: bytes) -> Lo
         found.status = status
         directories.append(LowerDirectory(directory.layer, directory, name))
         # Marks only speak of what lies below, and below the lowest layer there is nothing.
-        marks = tree.marks.directory_marks(dir_fd, name) if directory.layer.position else NO_MARKS
+        marks = tree.marks.directory_marks(dir_fd, name, writable=False) if directory.layer.position else NO_MARKS
         if marks.opaque:
             break
         if marks.redirect is not None:
@@ -170,7 +170,7 @@ def _lower_path_entry(tree: Tree, position: int, path: bytes) -> LowerEntry | No
 
 
 def _found_upper_directory(tree: Tree, parent: Directory, name: bytes, status: os.stat_result) -> Found:
-    marks: DirectoryMarks = tree.marks.directory_marks(tree.upper_fd(parent), name)
+    marks: DirectoryMarks = tree.marks.directory_marks(tree.upper_fd(parent), name, writable=True)
     lower: LowerEntry | None = None
     redirect: bytes | None = None
     if not marks.opaque:
@@ -192,7 +192,7 @@ def _found_upper_directory(tree: Tree, parent: Directory, name: bytes, status: o
 
 
 def _found_upper_file(tree: Tree, parent: Directory, name: bytes, status: os.stat_result) -> Found:
-    origin = tree.marks.origin(tree.upper_fd(parent), name)
+    origin = tree.marks.origin(tree.upper_fd(parent), name, writable=True)
     if origin is None:
         return Found(tree.numbers.number(status.st_dev, status.st_ino), status, in_upper=True)
     found = Found(tree.numbers.number_of_identity(origin), status, in_upper=True)
@@ -211,7 +211,7 @@ def _found_lower(tree: Tree, entry: LowerEntry) -> Found:
     if not stat.S_ISDIR(status.st_mode):
         position = directory.layer.position
         if position:  # copied up in an earlier session, from a layer further down
-            origin = tree.marks.origin(tree.lower_fd(directory), name)
+            origin = tree.marks.origin(tree.lower_fd(directory), name, writable=False)
             if origin is not None:
                 identity = origin
                 number = tree.numbers.number_of_identity(origin)

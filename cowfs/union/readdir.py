@@ -13,10 +13,10 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from cowfs.union.layer import Layer, WritableLayer
+from cowfs.union.layer import Layer, WritableLayer, opened_up
 from cowfs.union.lookup import find
 from cowfs.union.nodes import Directory
-from cowfs.union.tree import Tree
+from cowfs.union.tree import SELF, Tree
 
 _SELF_COOKIE = 1
 _PARENT_COOKIE = 2
@@ -166,7 +166,12 @@ def _scan(tree: Tree, directory: Directory) -> dict[bytes, tuple[int, int]]:
         alone = len(directory.lowers) == 1 and not lower.layer.position
         _scan_layer(tree, entries, lower.layer, tree.lower_fd(lower), lower.layer.device if alone else None)
     if directory.upper:
-        _scan_layer(tree, entries, tree.upper, tree.upper_fd(directory), None)
+        dir_fd = tree.upper_fd(directory)
+        try:
+            _scan_layer(tree, entries, tree.upper, dir_fd, None)
+        except PermissionError:
+            with opened_up(dir_fd, SELF):
+                _scan_layer(tree, entries, tree.upper, dir_fd, None)
     return entries
 
 

@@ -170,7 +170,8 @@ class Tree:
             return self.numbers.identity(status)
         if self.in_lower_index(node):
             return parse_identity(node.lower_name)
-        return self.marks.origin(self.lower_fd(directory), node.lower_name) or self.numbers.identity(status)
+        origin = self.marks.origin(self.lower_fd(directory), node.lower_name, writable=False)
+        return origin or self.numbers.identity(status)
 
     def has_several_names(self, node: Node, status: os.stat_result, identity: tuple[int, int]) -> bool:
         """Whether a file in a read-only layer is, or was before this session, a hard link of another."""

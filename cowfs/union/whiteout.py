@@ -17,10 +17,9 @@ import os
 import stat
 from typing import NamedTuple
 
-from cowfs import linux
+from cowfs.union.layer import opened_up
 
 _WHITEOUT_DEVICE = os.makedev(0, 0)
-_ABSENT = (errno.ENODATA, errno.EOPNOTSUPP, errno.EPERM, errno.EACCES)
 
 
 class DirectoryMarks(NamedTuple):
@@ -60,17 +59,19 @@ class Marks:
         self._metacopy = self.prefix + b"metacopy"
         self._origin = self.prefix + b"cowfs.origin"
 
-    def directory_marks(self, dir_fd: int, name: bytes) -> DirectoryMarks:
-        """What a directory of a layer says of itself. A redirect that leads nowhere sane counts as opaque."""
-        path = attribute_path(dir_fd, name)
-        names = os.listxattr(path, follow_symlinks=False)
+    def directory_marks(self, dir_fd: int, name: bytes, *, writable: bool) -> DirectoryMarks:
+        """What a directory of a layer says of itself. A redirect that leads nowhere sane counts as opaque.
+
+        ``writable``: it is in the writable layer.
+        """
+        names = os.listxattr(attribute_path(dir_fd, name), follow_symlinks=False)
         if not names:
             return NO_MARKS
         opaque = redirect = None
         if os.fsdecode(self._opaque) in names:
-            opaque = _get(path, self._opaque)
+            opaque = _get(dir_fd, name, self._opaque, writable=writable)
         if os.fsdecode(self._redirect) in names:
-            redirect = _get(path, self._redirect)
+            redirect = _get(dir_fd, name, self._redirect, writable=writable)
             if redirect is not None and not _valid_redirect(redirect):
                 return _SEALED
         return DirectoryMarks(opaque == b"y", redirect)
@@ -79,7 +80,7 @@ class Marks:
         """Whether this is the whiteout of a layer that cannot hold the device."""
         if status.st_size or not stat.S_ISREG(status.st_mode):
             return False
-        return _get(attribute_path(dir_fd, name), self._whiteout) is not None
+        return _get(dir_fd, name, self._whiteout, writable=False) is not None
 
     def make_attribute_whiteout(self, dir_fd: int, name: bytes) -> None:
         os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=dir_fd))
@@ -91,18 +92,19 @@ class Marks:
     def set_redirect(self, dir_fd: int, name: bytes, redirect: bytes) -> None:
         _set_on_directory(dir_fd, name, self._redirect, redirect)
 
-    def origin(self, dir_fd: int, name: bytes) -> tuple[int, int] | None:
+    def origin(self, dir_fd: int, name: bytes, *, writable: bool) -> tuple[int, int] | None:
         """The ``(slot, inode)`` of the base file that this file was copied up from, if it says so.
 
         OSError EIO for a file of which overlayfs, with metacopy=on, copied up only the metadata.
         """
-        path = attribute_path(dir_fd, name)
-        names = os.listxattr(path, follow_symlinks=False)
+        names = os.listxattr(attribute_path(dir_fd, name), follow_symlinks=False)
         if not names:
             return None
         if os.fsdecode(self._metacopy) in names:
             raise OSError(errno.EIO, "overlayfs left the content of this file below (metacopy=on)", name)
-        value = _get(path, self._origin) if os.fsdecode(self._origin) in names else None
+        if os.fsdecode(self._origin) not in names:
+            return None
+        value = _get(dir_fd, name, self._origin, writable=writable)
         return None if value is None else parse_identity(value)
 
     def set_origin(self, dir_fd: int, name: bytes, identity: tuple[int, int]) -> None:
@@ -148,23 +150,26 @@ def _may_be_name(part: bytes) -> bool:
 
 
 def _set_on_directory(dir_fd: int, name: bytes, attribute: bytes, value: bytes) -> None:
-    """Set a mark; a directory's mode may forbid that to a daemon without CAP_DAC_OVERRIDE, xattr(7)."""
+    """Set a mark; for one in the user name space the directory's mode has to allow it, xattr(7)."""
     path = attribute_path(dir_fd, name)
     try:
         os.setxattr(path, attribute, value, follow_symlinks=False)
     except PermissionError:
-        mode = stat.S_IMODE(os.stat(name, dir_fd=dir_fd, follow_symlinks=False).st_mode)
-        linux.chmod(dir_fd, name, mode | stat.S_IRWXU)
-        try:
+        with opened_up(dir_fd, name):
             os.setxattr(path, attribute, value, follow_symlinks=False)
-        finally:
-            linux.chmod(dir_fd, name, mode)
 
 
-def _get(path: bytes, name: bytes) -> bytes | None:
+def _get(dir_fd: int, name: bytes, attribute: bytes, *, writable: bool) -> bytes | None:
+    """The value of a mark, None without one. PermissionError where a base's mode forbids to read it."""
+    path = attribute_path(dir_fd, name)
     try:
-        return os.getxattr(path, name, follow_symlinks=False)
+        return os.getxattr(path, attribute, follow_symlinks=False)
+    except PermissionError:
+        if not writable:
+            raise
+        with opened_up(dir_fd, name):
+            return os.getxattr(path, attribute, follow_symlinks=False)
     except OSError as error:
-        if error.errno in _ABSENT:
+        if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
             return None
         raise

@@ -125,7 +125,6 @@ def _closed_things(trial: Trial) -> None:
     trial.attempt("unlink open", os.unlink, path("d/file"))
     trial.attempt("read open", os.pread, descriptor, 10, 0)
     trial.attempt("close", os.close, descriptor)
-    trial.attempt("rmdir closed", os.rmdir, path("closed2"))
     trial.attempt("give away", os.chown, path("linked"), 0, 0)
 
 

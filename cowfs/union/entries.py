@@ -45,17 +45,19 @@ def add_entry(
         mode &= ~caller.umask
     owner = owner_of_new(tree, parent, caller)
     parent_fd = tree.upper_fd(parent)
+    status: os.stat_result | None = None
     if covered:
         _make_over_whiteout(tree, parent, name, mode, owner, make)
     else:
         make(parent_fd, name, mode)
         try:
-            _give_to(parent_fd, name, mode, owner)
+            status = _give_to(parent_fd, name, mode, owner)
         except OSError:
             discard(parent_fd, name, stat.S_IFMT(mode))
             raise
     entry_put(tree, parent, name, stat.S_IFMT(mode))
-    status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
+    if status is None:
+        status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
     return adopt(tree, parent, name, Found(tree.numbers.number(status.st_dev, status.st_ino), status, in_upper=True))
 
 
@@ -191,16 +193,19 @@ def owner_of_new(tree: Tree, parent: Directory, caller: Caller) -> Owner:
     return Owner(caller.uid, status.st_gid if inherits else caller.gid, inherits)
 
 
-def _give_to(dir_fd: int, name: bytes, mode: int, owner: Owner) -> None:
-    """Set owner and those mode bits that creation by the daemon does not give."""
+def _give_to(dir_fd: int, name: bytes, mode: int, owner: Owner) -> os.stat_result | None:
+    """Set owner and those mode bits that creation by the daemon does not give. The status, if it was right already."""
     status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    if (status.st_uid, status.st_gid) != (owner.uid, owner.gid):
+    foreign = (status.st_uid, status.st_gid) != (owner.uid, owner.gid)
+    if foreign:
         os.chown(name, owner.uid, owner.gid, dir_fd=dir_fd, follow_symlinks=False)
     special = mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX)
     if stat.S_ISDIR(mode) and owner.inherits_group:
         special |= stat.S_ISGID
     if special and not stat.S_ISLNK(mode):
         linux.chmod(dir_fd, name, stat.S_IMODE(status.st_mode) | special)
+        return None
+    return None if foreign else status
 
 
 def _make_over_whiteout(

@@ -17,6 +17,7 @@ from builder import (
     foreign,
     hooks,
     maintain,
+    many,
     obtain,
     options,
     rootless,
@@ -122,20 +123,25 @@ def _home(name: str) -> Path:
 
 
 def _build(arguments: argparse.Namespace, words: Sequence[str], inside: Inside | None) -> int:
+    packages: list[str] = arguments.packages
+    package = packages[arguments.only or 0]
     if inside is None:
-        obtain.check(arguments.package)
+        for each in packages:
+            obtain.check(each)
         if arguments.base is None:
             arguments.base = _usual_base(arguments)
             at = words.index("build") + 1
             words = [*words[:at], "--base", arguments.base, *words[at:]]
-        wanted = _build_options(arguments, Path(arguments.package), store.find(arguments.base))
+        wanted = _build_options(arguments, Path(package), store.find(arguments.base))
         check(wanted)
+        if len(packages) > 1 and arguments.only is None:
+            return many.build_all(packages, words, arguments.parallel)
         first = supervisor.default_parent() if wanted.purge_session == "always" else sessions.make_place()
         return _supervise(arguments, words, first, *([cache.place()] if wanted.cached else []))
     with store.held(arguments.base) as tree:
         suite = base.code_name(tree)
         dsc = obtain.dsc(
-            arguments.package,
+            package,
             inside.directory / "given",
             apt.machine_suite() if suite == "unknown" else suite,
             source_options=(*arguments.dpkg_source_opt, *arguments.dpkg_source_opts),

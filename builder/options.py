@@ -17,10 +17,10 @@ Builds Debian packages in throw-away copy-on-write sessions over a clean base.
   cowbuild build                              the same for the source tree that one is in
   cowbuild build hello                        the same for a package of the archive
   cowbuild create sid --suite sid             make a base and give it a name; a path with a slash keeps it there
-  cowbuild build x.dsc --base sid             build over it
+  cowbuild build x.dsc y.dsc --base sid       build both over it
 """
 
-BUILD_USAGE = "cowbuild build [OPTIONS] [PACKAGE]"
+BUILD_USAGE = "cowbuild build [OPTIONS] [PACKAGE...]"
 
 BUILD_DESCRIPTION = """\
 Build a source package in a session over a base. Exit codes as sbuild's: 0 successful or skipped, 1 failed, 2 attempted
@@ -45,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
     # Given by supervisor.py, not by people.
     top.add_argument("--session", type=Path, action="append", help=argparse.SUPPRESS)
     top.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
+    # Given by many.py: which of several packages this one is to build.
+    top.add_argument("--only", type=int, help=argparse.SUPPRESS)
     top.add_argument("--user-namespace", action=YES_OR_NO, default=True, help="root may do without")
     verbs = top.add_subparsers(metavar="VERB", dest="verb", required=True)
     build = verbs.add_parser(
@@ -107,16 +109,17 @@ def _add_cache(verb: argparse.ArgumentParser) -> None:
 
 def _add_build(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "package",
+        "packages",
         metavar="PACKAGE",
-        nargs="?",
-        default=".",
+        nargs="*",
+        default=["."],
         help="a .dsc, a source tree, NAME or NAME_VERSION; default: .",
     )
     verb.add_argument("--base", "-c", "--chroot", metavar="BASE", help="a name or a directory; default: SUITE-ARCH")
     verb.add_argument("--dist", "-d", metavar="SUITE", help="where no base is given; default: the machine's suite")
     verb.add_argument("--arch", metavar="A", help="where no base is given; default: the machine's")
     verb.add_argument("--output", "--build-dir", metavar="DIR", type=path, default=Path.cwd(), help="default: here")
+    verb.add_argument("--parallel", metavar="N", type=int, default=1, help="of several packages so many at a time")
     verb.add_argument("--nolog", "-n", action="store_true", help="no log file")
     verb.add_argument("--quiet", "-q", action="store_true", help="the log file only, nothing on the terminal")
     verb.add_argument("--verbose", "-v", action="store_true", help="show the script that makes the sandbox, too")

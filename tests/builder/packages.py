@@ -129,12 +129,13 @@ class Workplace:
         own = {"TMPDIR": str(self.sessions), "XDG_CACHE_HOME": str(self.cache), "XDG_STATE_HOME": str(self.state)}
         return {**os.environ, **self.base.owner.environment, **own}
 
-    def start(self, dsc: Path, *options: str) -> subprocess.Popen[str]:
+    def start(self, dsc: Path | list[Path], *options: str) -> subprocess.Popen[str]:
         """Start `cowbuild build`; its output and errors come through one pipe."""
         return subprocess.Popen(
             [
                 *self.base.owner.before,
-                *(*COWBUILD, "build", dsc, "--base", self.base.path, "--output", self.output),
+                *(*COWBUILD, "build", *(dsc if isinstance(dsc, list) else [dsc])),
+                *("--base", self.base.path, "--output", self.output),
                 *("--no-apt-update", "--no-deps-cache"),
                 *options,
             ],
@@ -147,7 +148,7 @@ class Workplace:
             start_new_session=True,
         )
 
-    def build(self, dsc: Path, *options: str) -> tuple[int, str]:
+    def build(self, dsc: Path | list[Path], *options: str) -> tuple[int, str]:
         """Run `cowbuild build` to its end; exit code and what it printed. Nothing may be left behind."""
         with self.start(dsc, *options) as process:
             printed, _nothing = process.communicate()

@@ -1,0 +1,54 @@
+"""Several packages in one command."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.builder.packages import Workplace, for_both, make_source
+
+
+def sources(work: Workplace, scripts: dict[str, str]) -> list[Path]:
+    found = []
+    for name, script in scripts.items():
+        place = work.place / name
+        place.mkdir()
+        found.append(make_source(place, script, name=name))
+    return found
+
+
+@for_both
+def test_each_is_built_and_the_worst_is_told(work: Workplace) -> None:
+    packages = sources(work, {"fine": "true", "failing": "exit 1", "good": "true"})
+    code, printed = work.build(packages, "--parallel", "2")
+    assert code == 2
+    table = [line.split()[1] for line in printed.rpartition("\n\n")[2].splitlines()]
+    assert table == ["successful", "attempted", "successful"]
+    assert sorted(path.name.split("_")[0] for path in work.output.glob("*.deb")) == ["fine", "good"]
+    assert len([path for path in work.output.glob("*.build") if not path.is_symlink()]) == 3
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_signal_ends_all_of_them(work: Workplace, number: signal.Signals) -> None:
+    packages = sources(work, {"one": "sleep 1000", "two": "sleep 1000"})
+    with work.start(packages, "--parallel", "2") as process:
+        give_up = time.monotonic() + 60
+        while len(list(work.sessions.iterdir())) < 2 and time.monotonic() < give_up:
+            time.sleep(0.05)
+        time.sleep(1)
+        os.kill(process.pid, number)
+        process.communicate()
+    work.assert_nothing_left()
+    assert process.returncode == (128 + number if number == signal.SIGTERM else -number)
+
+
+def test_none_is_begun_where_one_is_nothing(work: Workplace) -> None:
+    [first] = sources(work, {"one": "true"})
+    code, printed = work.build([first, Path("missing.dsc")])
+    assert code == 1
+    assert "There is no file missing.dsc" in printed
+    assert not list(work.output.iterdir())

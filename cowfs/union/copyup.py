@@ -164,7 +164,7 @@ def copy_root(tree: Tree) -> None:
     """Give the root of a fresh upper layer what the base's root shows."""
     lower = tree.root.lowers[0]
     status = os.stat(lower.name, dir_fd=lower.fd, follow_symlinks=False)
-    _copy_metadata(tree, (lower.fd, lower.name), (tree.upper.root_fd, SELF), status)
+    copy_metadata(tree, (lower.fd, lower.name), (tree.upper.root_fd, SELF), status)
 
 
 def _copy_up_special(tree: Tree, node: Node) -> None:
@@ -203,7 +203,7 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
     staged = tree.upper.staging_name()
     os.mkdir(staged, 0o700, dir_fd=staging_fd)
     try:
-        _copy_metadata(tree, (dir_fd, name), (staging_fd, staged), status)
+        copy_metadata(tree, (dir_fd, name), (staging_fd, staged), status)
         try:
             _move_into(tree, staged, directory.parent, directory.name)
         except PermissionError:
@@ -222,7 +222,7 @@ def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result) -> Non
     identity = tree.lower_identity(node, status)
     if identity is not None:  # before the mode may shut us out
         tree.marks.set_origin(tree.upper.staging_fd, staged, identity)
-    _copy_metadata(tree, tree.locate(node), (tree.upper.staging_fd, staged), status)
+    copy_metadata(tree, tree.locate(node), (tree.upper.staging_fd, staged), status)
     parent, name = node.parent, node.name
     if node.unlinked or parent is None:
         orphan = b"%d" % node.number
@@ -276,7 +276,8 @@ def _enter(parent_fd: int, make: Callable[[int], None]) -> None:
     linux.set_times(parent_fd, SELF, before.st_atime_ns, before.st_mtime_ns)
 
 
-def _copy_metadata(tree: Tree, source: Place, target: Place, status: os.stat_result) -> None:
+def copy_metadata(tree: Tree, source: Place, target: Place, status: os.stat_result) -> None:
+    """Give ``target`` the owner, attributes, mode and times of ``source``, whose ``status`` is at hand."""
     dir_fd, name = target
     # In this order: chown clears setuid and capabilities, an ACL changes the mode.
     os.chown(name, status.st_uid, status.st_gid, dir_fd=dir_fd, follow_symlinks=False)

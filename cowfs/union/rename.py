@@ -5,12 +5,12 @@ import os
 import stat
 
 from cowfs import linux
-from cowfs.union.copyup import copy_up, copy_up_name, refuse_immutable
-from cowfs.union.entries import before_lower_name_goes, lower_name_gone, move_out, name_gone, remove_name, shelter_node
+from cowfs.union.copyup import copy_metadata, copy_up, copy_up_name, refuse_immutable
+from cowfs.union.entries import before_lower_name_goes, lower_name_gone, move_out, name_gone, shelter_node
 from cowfs.union.lookup import lookup, lower_shows, no_entry, upper_status
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed, is_empty
-from cowfs.union.tree import Tree
+from cowfs.union.tree import Tree, discard
 
 # What a file system says of an attribute too long for it: such a rename has to be done by copying.
 _TOO_LONG = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
@@ -70,7 +70,7 @@ def _move(
     if isinstance(source, Directory):
         _mark_for_move(tree, source, old_parent, old_name, new_parent, new_name)
     if isinstance(target, Directory):
-        remove_name(tree, new_parent, new_name, target)
+        _take_away(tree, target, new_parent, new_name)
         target = None
     covers = lower_shows(tree, old_parent, old_name)
     status = upper_status(tree, new_parent, new_name)
@@ -140,6 +140,28 @@ def _mark_for_move(
         directory.redirect = path
     elif lower_shows(tree, new_parent, new_name):
         tree.marks.set_opaque(parent_fd, old_name)
+
+
+def _take_away(tree: Tree, target: Directory, parent: Directory, name: bytes) -> None:
+    """Make an empty directory ready to be replaced in one step, by putting another like it in its place."""
+    dir_fd = tree.upper_fd(parent)
+    status = upper_status(tree, parent, name)
+    if status is not None:
+        staged, staging_fd = tree.upper.staging_name(), tree.upper.staging_fd
+        os.mkdir(staged, 0o700, dir_fd=staging_fd)
+        if lower_shows(tree, parent, name):
+            tree.marks.set_opaque(staging_fd, staged)
+        copy_metadata(tree, (dir_fd, name), (staging_fd, staged), status)
+        linux.rename(staging_fd, staged, dir_fd, name, linux.RENAME_EXCHANGE)
+        if target.lookups > 0:
+            orphan = b"%d" % target.number
+            os.rename(staged, orphan, src_dir_fd=staging_fd, dst_dir_fd=tree.upper.orphans_fd)
+            shelter_node(tree, target, orphan)
+        else:
+            discard(staging_fd, staged, stat.S_IFDIR)
+    entry_removed(tree, parent, name)
+    target.unlinked = True
+    target.lowers = ()
 
 
 def _before_replacing(tree: Tree, target: Node, parent: Directory, name: bytes, *, in_upper: bool) -> None:

@@ -86,12 +86,18 @@ class Device:
         except OSError as error:
             raise MountError(error.errno, _mount_problem(error, self.mountpoint)) from error
         finally:
-            linux.unmount(stage, linux.MNT_DETACH)
-            os.rmdir(stage)
+            self._leave_stage()
+
+    def _leave_stage(self) -> None:
+        if self.stage is not None:
+            with contextlib.suppress(OSError):
+                linux.unmount(os.fsencode(self.stage), linux.MNT_DETACH)
+            self.stage.rmdir()
             self.stage = None
 
     def close(self) -> None:
         """Gives up the device: the kernel then fails every request of a mount that is still there."""
+        self._leave_stage()
         if self.fd >= 0:
             os.close(self.fd)
             self.fd = -1

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,17 @@ def test_source_and_type_show_in_the_mount_table(tmp_path: Path) -> None:
     finally:
         mounted.unmount(lazy=True)
         mounted.close()
+
+
+@pytest.mark.root
+def test_a_mount_that_was_never_settled_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    stages = tmp_path / "stages"
+    mountpoint = tmp_path / "mountpoint"
+    for path in (stages, mountpoint):
+        path.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(stages))
+    mounted = device.mount(mountpoint, MountOptions(), staged=True)
+    assert mounted.stage in stages.iterdir()
+    assert not os.path.ismount(mountpoint)
+    mounted.close()
+    assert not list(stages.iterdir())

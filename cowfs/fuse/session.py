@@ -59,6 +59,8 @@ class Session:
         self._table[Opcode.INTERRUPT] = self._interrupt
         self._slow_requests: dict[int, trio.CancelScope] = {}
         """Requests that are being worked on in tasks, by their unique number."""
+        self._early_requests: list[tuple[int, Work]] = []
+        """Those that came before there could be tasks."""
         self._buffer = bytearray(BUFFER_SIZE)
         self._nursery: trio.Nursery | None = None
         self._ended = False
@@ -101,6 +103,8 @@ class Session:
     async def run(self) -> None:
         """Answers requests until the file system is unmounted, or the surrounding cancel scope is cancelled."""
         async with trio.open_nursery() as self._nursery:
+            for early in self._early_requests:
+                self._start(*early)
             while not self._ended:
                 await trio.lowlevel.wait_readable(self._fd)
                 self._serve_burst()
@@ -221,8 +225,9 @@ class Session:
     # Requests that take long
 
     def _start(self, unique: int, work: Work) -> None:
-        if self._nursery is None:
-            raise RuntimeError("no request can come before the session runs")
+        if self._nursery is None:  # the mount can be used a moment before it is settled
+            self._early_requests.append((unique, work))
+            return
         self._counters.slow += 1
         scope = self._slow_requests[unique] = trio.CancelScope()
         self._nursery.start_soon(self._finish, unique, scope, work)

@@ -13,7 +13,7 @@ from pathlib import Path
 import trio
 
 from cowfs import layers
-from cowfs.fuse.device import Device, MountError, MountOptions
+from cowfs.fuse.device import Device, MountError, MountOptions, dead_mount
 from cowfs.fuse.device import mount as mount_device
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.session import Session
@@ -186,6 +186,8 @@ def _is_inside(path: Path, directory: Path) -> bool:
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTDIR):
             return directory.resolve() in (path.resolve(), *path.resolve().parents)
+        if error.errno == errno.ENOTCONN:
+            raise dead_mount(directory) from error
         raise MountError(error.errno, f"Cannot look at {directory}: {error.strerror}.") from error
     resolved = path.resolve()
     for candidate in (resolved, *resolved.parents):

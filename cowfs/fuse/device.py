@@ -165,14 +165,22 @@ def _usable_mountpoint(mountpoint: Path) -> Path:
         raise MountError(errno.ENOENT, f"the mount point {mountpoint} does not exist") from error
     except OSError as error:
         if error.errno == errno.ENOTCONN:
-            text = f"a dead FUSE mount is still at {mountpoint}; remove it with: umount -l {mountpoint}"
-            raise MountError(errno.ENOTCONN, text) from error
+            raise dead_mount(mountpoint) from error
         raise MountError(error.errno, f"cannot use the mount point {mountpoint}: {error.strerror}") from error
     if not stat.S_ISDIR(mode):
         raise MountError(errno.ENOTDIR, f"the mount point {mountpoint} is not a directory")
     if _file_system_type_mounted_on(resolved).startswith("fuse.cowfs"):
+        try:
+            os.statvfs(resolved)  # which no cache answers
+        except OSError as error:
+            raise dead_mount(mountpoint) from error
         raise MountError(errno.EBUSY, f"{mountpoint} is in use: a cowfs is mounted on it")
     return resolved
+
+
+def dead_mount(mountpoint: Path) -> MountError:
+    text = f"a dead FUSE mount is still at {mountpoint}; remove it with: umount -l {mountpoint}"
+    return MountError(errno.ENOTCONN, text)
 
 
 def _file_system_type_mounted_on(path: Path) -> str:

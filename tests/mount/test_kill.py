@@ -44,7 +44,8 @@ def _mount_and_kill(mount: Mount, seed: int) -> list[str]:
     try:
         mount.start()
     except MountError:
-        return []  # dead before it was mounted
+        mount.kill()
+        return []  # dead before it was usable
     finally:
         mount.sabotage = None
     reading, writing = os.pipe()
@@ -120,6 +121,8 @@ def test_a_dead_mount_is_removed_by_one_command_that_says_so(bench: Workbench) -
     os.kill(mount.daemon, signal.SIGKILL)
     mount.wait()
     assert actions.error_of(lambda: os.stat(mount.path + b"/other")) in ("ENOTCONN", "ECONNABORTED")
+    with pytest.raises(MountError, match="dead"):
+        mount.start()
     done = cowfs("umount", mount.point)
     assert (done.returncode, done.stderr) == (0, "")
     assert "daemon" in done.stdout

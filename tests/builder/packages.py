@@ -134,8 +134,10 @@ class Workplace:
         return subprocess.Popen(
             [
                 *self.base.owner.before,
-                *(*COWBUILD, "build", *(dsc if isinstance(dsc, list) else [dsc])),
-                *("--base", self.base.path, "--output", self.output),
+                *COWBUILD,
+                "build",
+                *map(str, dsc if isinstance(dsc, list) else [dsc]),
+                *("--base", str(self.base.path), "--output", str(self.output)),
                 *("--no-apt-update", "--no-deps-cache"),
                 *options,
             ],

@@ -114,7 +114,7 @@ def test_a_mount_that_was_never_settled_leaves_nothing(tmp_path: Path, monkeypat
         path.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(stages))
     mounted = device.mount(mountpoint, MountOptions(), staged=True)
-    assert mounted.stage in stages.iterdir()
+    assert mounted.stage in list(stages.iterdir())
     assert not os.path.ismount(mountpoint)
     mounted.close()
     assert not list(stages.iterdir())

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from benchmarks import report
 from benchmarks.candidates import CANDIDATES, Mounted, in_a_namespace, mounted, scratch_tmpfs
+from builder.apt import download_source
 from cowfs.fuse.engine import NoStatisticsError, read_statistics
 
 BUILDER = 1000
@@ -34,9 +35,14 @@ def make_base(cache: Path, package: str, suite: str) -> tuple[Path, Path]:
     """A directory tree with everything the package needs to build, and a directory with its source."""
     source, base = cache / f"bench-source-{package}", cache / f"bench-base-{suite}-{package}"
     if not source.exists():
-        source.mkdir(parents=True)
-        subprocess.run(["apt-get", "source", "--download-only", "-q", package], cwd=source, check=True)
+        fetched = cache / f"{source.name}.partial"
+        shutil.rmtree(fetched, ignore_errors=True)
+        fetched.mkdir(parents=True)
+        download_source(package, None, suite, fetched)
+        fetched.rename(source)
     if not base.exists():
+        made = cache / f"{base.name}.partial"
+        shutil.rmtree(made, ignore_errors=True)
         description = next(source.glob("*.dsc"))
         install = f"apt-get -q update && apt-get -q build-dep -y --no-install-recommends /{description.name}"
         subprocess.run(
@@ -44,10 +50,11 @@ def make_base(cache: Path, package: str, suite: str) -> tuple[Path, Path]:
                 "mmdebstrap", "--quiet", "--variant=minbase", "--include=build-essential",
                 f"--customize-hook=copy-in {description} /",
                 f"--customize-hook=chroot \"$1\" sh -c '{install}'",
-                suite, str(base),
+                suite, str(made),
             ],
             check=True,
         )  # fmt: skip
+        made.rename(base)
     return base, source
 
 

@@ -104,7 +104,7 @@ def test_a_temporary_layer_is_gone_after_unmount_and_a_kept_one_is_not(ground: G
 @pytest.mark.root
 @pytest.mark.parametrize("way", ["SIGINT", "SIGTERM", "umount", "cowfs umount", "fusermount3", "umount -l"])
 def test_every_way_to_end_it_is_clean(ground: Ground, way: str) -> None:
-    environment = {**os.environ, "TMPDIR": str(ground.temporary)}
+    environment = {**os.environ, "TMPDIR": str(ground.temporary), "PYTHONFAULTHANDLER": "1"}
     command = [*cowfs_command(), "-f", str(ground.base), str(ground.point)]
     with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE) as daemon:
         try:
@@ -118,7 +118,11 @@ def test_every_way_to_end_it_is_clean(ground: Ground, way: str) -> None:
                 subprocess.run(["fusermount3", "-u", str(ground.point)], check=True)
             else:
                 subprocess.run([*way.split(), str(ground.point)], check=True)
-            output, errors = daemon.communicate(timeout=10)
+            try:
+                output, errors = daemon.communicate(timeout=10)
+            except subprocess.TimeoutExpired:
+                daemon.send_signal(signal.SIGABRT)  # faulthandler then tells where it hangs
+                pytest.fail(daemon.communicate()[1].decode())
         finally:
             daemon.kill()
     assert (output, errors) == (b"", b"")

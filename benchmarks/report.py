@@ -39,4 +39,5 @@ def table(rounds: Rounds, reference: str) -> str:
 
 
 def save(path: Path, title: str, rounds: Rounds) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps({"title": title, "machine": machine(), "rounds": rounds}, indent=1) + "\n")

@@ -23,10 +23,6 @@ RENAME_WHITEOUT: Final = 4
 UTIME_NOW: Final = (1 << 30) - 1
 UTIME_OMIT: Final = (1 << 30) - 2
 
-# Of linux/falloc.h, for fallocate(2).
-FALLOC_FL_KEEP_SIZE: Final = 1
-FALLOC_FL_PUNCH_HOLE: Final = 2
-
 # Of linux/fs.h, for ioctl_ficlone(2) and ioctl_iflags(2).
 FICLONE: Final = 0x40049409
 FS_IOC_GETFLAGS: Final = 0x80086601
@@ -97,7 +93,6 @@ _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c
 _libc.statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(_Statx))
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
-_libc.prctl.argtypes = (ctypes.c_int, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong, ctypes.c_ulong)
 _libc.syncfs.argtypes = (ctypes.c_int,)
 _libc.syscall.restype = ctypes.c_long
 
@@ -185,10 +180,7 @@ def open_read_only_tree(path: bytes) -> int:
     open_tree(2) and mount_setattr(2): whatever goes through this descriptor, the kernel itself refuses to write.
     Needs CAP_SYS_ADMIN in the caller's user namespace and Linux 5.12; else OSError EPERM or ENOSYS.
     """
-    flags = _OPEN_TREE_CLONE | _OPEN_TREE_CLOEXEC
-    fd = int(_libc.syscall(_SYS_OPEN_TREE, AT_FDCWD, ctypes.c_char_p(path), flags))
-    if fd < 0:
-        _raise_errno(path)
+    fd = open_tree(path)
     wanted = _MountAttributes(_MOUNT_ATTR_RDONLY | _MOUNT_ATTR_NOATIME, _MOUNT_ATTR_ATIME_MASK, 0, 0)
     arguments = (fd, ctypes.c_char_p(b""), AT_EMPTY_PATH, ctypes.byref(wanted), ctypes.c_size_t(ctypes.sizeof(wanted)))
     if _libc.syscall(_SYS_MOUNT_SETATTR, *arguments) != 0:
@@ -208,12 +200,6 @@ def unmount(target: bytes, flags: int = 0) -> None:
     """umount2(2)."""
     if _libc.umount2(target, flags) != 0:
         _raise_errno(target)
-
-
-def prctl(option: int, argument: int) -> None:
-    """prctl(2) with one argument."""
-    if _libc.prctl(option, argument, 0, 0, 0) != 0:
-        _raise_errno()
 
 
 def open_tree(path: bytes) -> int:

@@ -273,9 +273,7 @@ class Handlers:
 
     def listxattr(self, number: int, message: Message) -> Reply:
         size, _ = abi.GETXATTR_IN.unpack_from(message, HEADER_SIZE)
-        names = xattrs.list_xattrs(self.tree, self._node(number))
-        if not _is_root(message):
-            names = without_trusted(names)
+        names = xattrs.list_xattrs(self.tree, self._node(number), privileged=_is_root(message))
         return _sized(b"".join([name + b"\0" for name in names]), size)
 
     def setxattr(self, number: int, message: Message) -> Reply:
@@ -445,11 +443,6 @@ def _is_root(message: Message) -> bool:
     """Whether the caller has a capability, for requests that have no flag of their own to say so."""
     uid: int = _CALLER.unpack_from(message, _CALLER_OFFSET)[0]
     return uid == 0
-
-
-def without_trusted(names: list[bytes]) -> list[bytes]:
-    """Names of extended attributes as the kernel's own file systems list them without CAP_SYS_ADMIN, xattr(7)."""
-    return [name for name in names if not name.startswith(b"trusted.")]
 
 
 def _sized(value: bytes, size: int) -> bytes:

@@ -26,7 +26,6 @@ from cowfs.fuse import abi
 from cowfs.fuse.abi import Opcode
 from cowfs.fuse.device import Device
 from cowfs.fuse.engine import STATISTICS_NAME, EngineSettings
-from cowfs.fuse.handlers import without_trusted
 from cowfs.fuse.messages import FOREVER, opcode_name
 from cowfs.fuse.slow import SlowWork
 from cowfs.union import data, dirs, files, rename, xattrs
@@ -238,8 +237,8 @@ class PyfuseOperations(pyfuse3.Operations):
 
     async def listxattr(self, inode: InodeT, ctx: Context) -> Sequence[XAttrNameT]:
         def operation() -> list[XAttrNameT]:
-            names = xattrs.list_xattrs(self._tree, self._node(inode))
-            return [XAttrNameT(name) for name in (names if ctx.uid == 0 else without_trusted(names))]
+            names = xattrs.list_xattrs(self._tree, self._node(inode), privileged=ctx.uid == 0)
+            return [XAttrNameT(name) for name in names]
 
         return await self._do(Opcode.LISTXATTR, operation, inode)
 

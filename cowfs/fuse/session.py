@@ -34,9 +34,6 @@ LINGER_MS = 10
 """How long the engine waits in poll(2) for the next request before it goes back to trio, whose wait costs some
 10 us more. It sleeps meanwhile. Signals and timers of trio wait as long at most."""
 
-SPIN_NS = 0
-"""How long it asks again and again before that, without sleeping: see docs/performance.md."""
-
 BURST_NS = 20_000_000
 """After so long without a pause trio gets its turn, for cancellation and finished threads."""
 
@@ -154,11 +151,6 @@ class Session:
         """Waits for a request, as long as that is cheaper than leaving the wait to trio."""
         if self._slow_requests:
             return bool(self._poll(0))  # their threads report through trio
-        if SPIN_NS:
-            give_up = time.perf_counter_ns() + SPIN_NS
-            while time.perf_counter_ns() < give_up:
-                if self._poll(0):
-                    return True
         return bool(self._poll(LINGER_MS))
 
     def _answer(self, opcode: int, unique: int, node: int, length: int) -> None:

@@ -12,7 +12,7 @@ import trio
 
 from cowfs.union import copyup, data
 from cowfs.union.copyup import CopyUpNeeded
-from cowfs.union.nodes import Directory, Node
+from cowfs.union.nodes import Node
 from cowfs.union.tree import Tree
 
 Result = TypeVar("Result")
@@ -63,10 +63,8 @@ class SlowWork:
         return await trio.to_thread.run_sync(_read_and_close, fd, offset, size, abandon_on_cancel=True)
 
     async def sync(self, node: Node, *, data_only: bool) -> bytes:
-        """Brings a file or directory to the disk; the reply has no body."""
-        if isinstance(node, Directory):
-            data.fsync(self._tree, node, datasync=data_only)
-        else:
+        """Brings a file or directory to the disk, where the base is already; the reply has no body."""
+        if node.upper:
             fd = data.borrow(self._tree, node)
             await trio.to_thread.run_sync(_sync_and_close, fd, data_only, abandon_on_cancel=True)
         return b""

@@ -90,20 +90,6 @@ def copy_range(
     return os.pwrite(target_fd, data, target_offset)
 
 
-def fsync(tree: Tree, node: Node, *, datasync: bool) -> None:
-    """Bring a node's content to the disk, if it is in the upper layer: the base is there already."""
-    if not node.upper:
-        return
-    fd = borrow(tree, node)
-    try:
-        if datasync:
-            os.fdatasync(fd)
-        else:
-            os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
 def sync_all(tree: Tree) -> None:
     """syncfs(2) of the writable layer."""
     fd = _open_directory(tree, tree.root)

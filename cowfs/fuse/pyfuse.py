@@ -15,11 +15,12 @@ import os
 import stat
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import TypeVar
 
 import pyfuse3
+import trio
 from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, FUSEError, InodeT, ModeT, XAttrNameT
 
 from cowfs.fuse import abi
@@ -50,11 +51,32 @@ async def serve(device: Device, tree: Tree, settings: EngineSettings) -> None:
     # libfuse takes a mounted device by this name, and closes it at the end.
     pyfuse3.init(PyfuseOperations(tree, settings), f"/dev/fd/{os.dup(device.fd)}", set())
     try:
-        await pyfuse3.main()
+        await _main()
     except* ConnectionAbortedError:
         pass  # the mount was taken away by force
     finally:
         pyfuse3.close(unmount=False)
+
+
+async def _main() -> None:
+    """pyfuse3's loop, begun again each time it stumbles.
+
+    When a caller is killed before its request is read, nothing is there to be read, and pyfuse3 takes that for the
+    end. Its other tasks are cancelled then; those that still work on a request are shielded, and answer it first.
+    """
+    ended = False
+    while not ended:
+        try:
+            await pyfuse3.main()
+            ended = True
+        except* BlockingIOError:
+            _log.debug("a request was withdrawn")
+
+
+async def _shielded(work: Awaitable[Result]) -> Result:
+    with trio.CancelScope(shield=True):
+        return await work
+    raise AssertionError("nobody cancels this scope")
 
 
 class PyfuseOperations(pyfuse3.Operations):
@@ -81,9 +103,11 @@ class PyfuseOperations(pyfuse3.Operations):
         try:
             try:
                 return operation()
-            except CopyUpNeeded as needed:
+            except (CopyUpNeeded, OSError) as problem:
+                if isinstance(problem, OSError) and not self._slow.may_only_look_full(problem):
+                    raise
                 counters.slow += 1
-                return await self._slow.after_copy_up(needed, operation)
+                return await _shielded(self._slow.finish(operation, problem))
         except (OSError, FUSEError) as error:
             number = error.errno or errno.EIO
             outcome = errno.errorcode.get(number, str(number))
@@ -283,7 +307,7 @@ class PyfuseOperations(pyfuse3.Operations):
                 raise
         self._settings.counters.slow += 1
         try:
-            return await self._slow.read(node, off, size)
+            return await _shielded(self._slow.read(node, off, size))
         except OSError as error:
             raise FUSEError(error.errno or errno.EIO) from None
 
@@ -313,7 +337,7 @@ class PyfuseOperations(pyfuse3.Operations):
         if not self._settings.durable:
             raise FUSEError(errno.ENOSYS)  # asked once only
         try:
-            await self._slow.sync(self._node(number), data_only=data_only)
+            await _shielded(self._slow.sync(self._node(number), data_only=data_only))
         except OSError as error:
             raise FUSEError(error.errno or errno.EIO) from None
 

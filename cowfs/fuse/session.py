@@ -159,13 +159,14 @@ class Session:
             self._debug(self._handlers.describe(memoryview(message)[:length]))
         try:
             body = self._table[opcode](node, message)
-        except OSError as error:
-            self._refuse(unique, error.errno or errno.EIO)
         except TakesLongError as slow:
             self._start(unique, slow.work)
-        except CopyUpNeeded as needed:
+        except (CopyUpNeeded, OSError) as problem:
+            if isinstance(problem, OSError) and not self._slow.may_only_look_full(problem):
+                self._refuse(unique, problem.errno or errno.EIO)
+                return
             again = partial(self._table[opcode], node, bytes(memoryview(message)[:length]))
-            self._start(unique, partial(self._slow.after_copy_up, needed, again))
+            self._start(unique, partial(self._slow.finish, again, problem))
         except Exception as error:  # whatever a handler does wrong must not end the mount
             self._failed(unique, opcode, error)
         else:

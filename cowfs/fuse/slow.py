@@ -4,8 +4,9 @@ The union belongs to the event loop's thread. A thread gets only what needs no u
 to read from or to sync, or the copying part of a copy-up job.
 """
 
+import errno
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 import trio
@@ -17,6 +18,10 @@ from cowfs.union.tree import Tree
 
 Result = TypeVar("Result")
 
+_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+_PAUSES = (0.002, 0.02, 0.2)
+"""Seconds to wait for the kernel to forget what was unlinked, one after the other."""
+
 
 class SlowWork:
     """The slow work in progress on one tree."""
@@ -26,14 +31,37 @@ class SlowWork:
         self._copies: dict[Node, trio.Event] = {}
         """Nodes being copied up, and who waits for the end of it."""
 
-    async def after_copy_up(self, needed: CopyUpNeeded, operation: Callable[[], Result]) -> Result:
-        """The result of `operation`, which had asked for a copy-up: repeated until it asks for none."""
+    def may_only_look_full(self, error: OSError) -> bool:
+        """Whether unlinked files hold space that is about to be free: their FORGET may still be under way.
+
+        The kernel sends it after unlink(2) or the last close(2) has returned, when programs count on the space.
+        """
+        return error.errno in _NO_SPACE and self._tree.upper.orphans() > 0
+
+    async def finish(self, operation: Callable[[], Result], problem: CopyUpNeeded | OSError) -> Result:
+        """The result of an operation that met a problem which passes: a copy-up to be made, or a full disk.
+
+        It is repeated until it meets neither.
+        """
+        pauses = iter(_PAUSES)
         while True:
-            await self._copy_up(needed.node)
             try:
+                if isinstance(problem, CopyUpNeeded):
+                    await self._copy_up(problem.node)
                 return operation()
             except CopyUpNeeded as again:
-                needed = again
+                problem = again
+            except OSError as error:
+                if not (self.may_only_look_full(error) and await self._space_came_free(pauses)):
+                    raise
+
+    async def _space_came_free(self, pauses: Iterator[float]) -> bool:
+        orphans = self._tree.upper.orphans()
+        for pause in pauses:
+            await trio.sleep(pause)
+            if self._tree.upper.orphans() < orphans:
+                return True
+        return False
 
     async def _copy_up(self, node: Node) -> None:
         """Copies up, or waits for whoever is already doing it.

@@ -74,6 +74,10 @@ class WritableLayer:
             os.mkdir(name, 0o700, dir_fd=self.work_fd)
         return os.open(name, _DIRECTORY, dir_fd=self.work_fd)
 
+    def orphans(self) -> int:
+        """How many unlinked files are kept because the kernel still knows them."""
+        return len(os.listdir(b"/proc/self/fd/%d" % self.orphans_fd))
+
     def staging_name(self) -> bytes:
         """A name that nothing in the staging directory has."""
         self._staged += 1

@@ -17,7 +17,7 @@ import pytest
 from cowfs.fuse.engine import read_statistics
 from tests.harness import actions, syscalls
 from tests.harness.bench import Workbench
-from tests.harness.command import cowfs_command
+from tests.harness.command import cowfs_command, is_mounted, wait_until
 from tests.harness.snapshot import differences, snapshot
 from tests.harness.trees import OLD_NS, directory, file, make_tree
 from tests.harness.users import in_child
@@ -58,6 +58,34 @@ def test_a_full_disk_gives_the_right_error_and_is_survived(small: Path, bench: W
     assert actions.read(top + b"/big") == b"b" * (3 << 20) + b"!"
     mount.remount()
     assert os.stat(top + b"/big").st_size == (3 << 20) + 1
+    mount.stop()
+
+
+def test_space_is_free_as_soon_as_a_file_is_removed(small: Path, bench: Workbench) -> None:
+    """Also where the kernel tells of it a moment after unlink(2) has returned."""
+    base = bench.base({f"big{number}": file(b"b" * (1 << 20)) for number in range(20)})
+    mount = bench.mount(base, layer=small / "layer")
+    top = mount.path
+    for number in range(20):
+        with actions.opened(top + b"/fill", os.O_WRONLY | os.O_CREAT) as descriptor:
+            while not actions.error_of(lambda: os.write(descriptor, b"x" * (1 << 18))):
+                pass
+        os.unlink(top + b"/fill")
+        actions.append(top + b"/big%d" % number, b"!")
+        os.unlink(top + b"/big%d" % number)
+    mount.stop()
+
+
+def test_a_full_disk_is_reported_soon_while_an_unlinked_file_is_open(small: Path, bench: Workbench) -> None:
+    mount = bench.mount(bench.base({"big": file(b"b" * (1 << 20))}), layer=small / "layer")
+    top = mount.path
+    with actions.opened(top + b"/fill", os.O_WRONLY | os.O_CREAT) as descriptor:
+        os.unlink(top + b"/fill")
+        while not (error := actions.error_of(lambda: os.write(descriptor, b"x" * (1 << 18)))):
+            pass
+        assert error == "ENOSPC"
+        assert actions.error_of(lambda: actions.append(top + b"/big", b"!")) == "ENOSPC"
+    actions.append(top + b"/big", b"!")
     mount.stop()
 
 
@@ -325,3 +353,26 @@ def test_a_base_changed_beneath_its_mount_crashes_nothing(bench: Workbench, look
     assert actions.read(mount.path + b"/still-works") == b"yes"
     mount.stop()
     assert differences(before, snapshot(str(canary), exact=True)) == []
+
+
+def test_a_request_withdrawn_before_it_is_read_does_not_end_the_mount(place: Path, engine: str) -> None:
+    """As when its caller is killed: poll(2) saw it, read(2) gives EAGAIN, which strace(1) does every third time."""
+    base, point = place / "base", place / "mnt"
+    make_tree(str(base), {f"file{number}": file(b"content") for number in range(30)})
+    point.mkdir()
+    strace = ["strace", "-f", "-qq", "-o", str(place / "strace"), "-P", "/dev/fuse"]
+    inject = ["-e", "inject=read,readv:error=EAGAIN:when=8+3"]
+    command = [*cowfs_command(), "-f", "--engine", engine, str(base), str(point)]
+    with subprocess.Popen([*strace, *inject, *command]) as daemon:
+        try:
+            wait_until(lambda: is_mounted(point), 20)
+            for number in range(30):
+                assert actions.read(os.fsencode(point / f"file{number}")) == b"content"
+                actions.append(os.fsencode(point / f"file{number}"), b"!")
+            syscalls.umount(str(point))
+            assert daemon.wait(30) == 0
+        finally:
+            daemon.kill()
+            if is_mounted(point):
+                syscalls.umount(str(point), syscalls.MNT_DETACH)
+    assert (place / "strace").read_text().count("INJECTED") > 20

@@ -10,7 +10,7 @@ demo: setup
 	$(BIN)/python -m builder.demo
 
 test: lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal
 
 lint: setup
 	$(BIN)/ruff check .

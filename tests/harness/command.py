@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.harness import syscalls
@@ -50,3 +51,18 @@ def wait_until(condition: object, timeout: float = 10.0) -> None:
 def unmount(point: Path) -> None:
     syscalls.umount(str(point))
     wait_until(lambda: not is_mounted(point))
+
+
+@contextmanager
+def served_by(command: Sequence[str | Path], point: Path) -> Iterator[None]:
+    """A mount by a command that stays in the foreground, cowfs under strace(1) say; it must end well."""
+    with subprocess.Popen(command) as daemon:
+        try:
+            wait_until(lambda: is_mounted(point), 20)
+            yield
+            syscalls.umount(str(point))
+            assert daemon.wait(30) == 0
+        finally:
+            daemon.kill()
+            if is_mounted(point):
+                syscalls.umount(str(point), syscalls.MNT_DETACH)

@@ -7,13 +7,12 @@ import mmap
 import os
 import stat
 import struct
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from tests.harness import actions, syscalls
-from tests.harness.command import cowfs_command, is_mounted, wait_until
+from tests.harness.command import cowfs_command, served_by
 from tests.harness.snapshot import differences, snapshot
 from tests.harness.trace import writes_below
 from tests.harness.trees import directory, fifo, file, link_to, make_tree, symlink
@@ -147,16 +146,8 @@ def test_a_session_never_writes_to_its_base(place: Path, engine: str) -> None:
     strace = ["strace", "-f", "-y", "-qq", "-s", "256", "-o", str(log)]
     inject = ["-e", "inject=mount_setattr:error=ENOSYS"]
     command = [*cowfs_command(), "-f", "--sync", "--engine", engine, "--layer", str(layer), str(base), str(point)]
-    with subprocess.Popen([*strace, *inject, *command]) as daemon:
-        try:
-            wait_until(lambda: is_mounted(point) and (point / "file").exists(), 20)
-            use_everything(os.fsencode(point))
-            syscalls.umount(str(point))
-            assert daemon.wait(30) == 0
-        finally:
-            daemon.kill()
-            if is_mounted(point):
-                syscalls.umount(str(point), syscalls.MNT_DETACH)
+    with served_by([*strace, *inject, *command], point):
+        use_everything(os.fsencode(point))
     lines = log.read_text().splitlines()
     assert sum(str(layer / "upper") in line for line in lines) > 50
     assert sum(str(base) in line and "O_RDONLY" in line for line in lines) > 5

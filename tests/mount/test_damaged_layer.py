@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -19,13 +19,6 @@ from tests.harness.trees import directory, fifo, file, make_tree, symlink, white
 from tests.harness.users import PLAIN_USER
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def grounds(bench: Workbench) -> Iterator[Grounds]:
-    made = Grounds(bench)
-    yield made
-    made.check()
 
 
 def test_a_links_index_full_of_garbage(grounds: Grounds) -> None:

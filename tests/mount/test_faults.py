@@ -17,7 +17,7 @@ import pytest
 from cowfs.fuse.engine import read_statistics
 from tests.harness import actions, syscalls
 from tests.harness.bench import Workbench
-from tests.harness.command import cowfs_command, is_mounted, wait_until
+from tests.harness.command import cowfs_command, served_by
 from tests.harness.snapshot import differences, snapshot
 from tests.harness.trees import OLD_NS, directory, file, make_tree
 from tests.harness.users import in_child
@@ -363,16 +363,8 @@ def test_a_request_withdrawn_before_it_is_read_does_not_end_the_mount(place: Pat
     strace = ["strace", "-f", "-qq", "-o", str(place / "strace"), "-P", "/dev/fuse"]
     inject = ["-e", "inject=read,readv:error=EAGAIN:when=8+3"]
     command = [*cowfs_command(), "-f", "--engine", engine, str(base), str(point)]
-    with subprocess.Popen([*strace, *inject, *command]) as daemon:
-        try:
-            wait_until(lambda: is_mounted(point), 20)
-            for number in range(30):
-                assert actions.read(os.fsencode(point / f"file{number}")) == b"content"
-                actions.append(os.fsencode(point / f"file{number}"), b"!")
-            syscalls.umount(str(point))
-            assert daemon.wait(30) == 0
-        finally:
-            daemon.kill()
-            if is_mounted(point):
-                syscalls.umount(str(point), syscalls.MNT_DETACH)
+    with served_by([*strace, *inject, *command], point):
+        for number in range(30):
+            assert actions.read(os.fsencode(point / f"file{number}")) == b"content"
+            actions.append(os.fsencode(point / f"file{number}"), b"!")
     assert (place / "strace").read_text().count("INJECTED") > 20

@@ -6,26 +6,17 @@ import os
 import shutil
 import socket
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.harness import actions
-from tests.harness.bench import Workbench
 from tests.harness.hostile import Grounds, shown, try_everything, walk
 from tests.harness.mounts import Mount
 from tests.harness.snapshot import snapshot
 from tests.harness.trees import Description, Entry, character_device, directory, fifo, file, make_tree, symlink
 
 pytestmark = pytest.mark.root
-
-
-@pytest.fixture
-def grounds(bench: Workbench) -> Iterator[Grounds]:
-    made = Grounds(bench)
-    yield made
-    made.check()
 
 
 MARKED = ("redirect", "opaque", "metacopy", "origin", "whiteout", "nonsense", "cowfs.origin", "overlay.opaque")

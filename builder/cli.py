@@ -157,7 +157,7 @@ def _usual_base(arguments: argparse.Namespace) -> str:
     if name not in store.names():
         print(f"cowbuild: there is no base {name} yet; making it", flush=True)
         create = ["create", name, "--suite", suite, "--arch", architecture]
-        if (code := _create(options.parser().parse_args(create), create, None)) != 0:
+        if (code := _create(options.parse(create), create, None)) != 0:
             raise Problem(f"The base {name} could not be made (exit code {code})")
     return name
 
@@ -272,7 +272,7 @@ ACTS: Mapping[str, Callable[[argparse.Namespace, Sequence[str], Inside | None], 
 
 def main() -> int:
     words = sys.argv[1:]
-    arguments = options.parser().parse_args(words)
+    arguments = options.parse(words)
     inside = None
     if arguments.session is not None:
         inside = Inside(tuple(arguments.session), arguments.lifeline)

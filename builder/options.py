@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -36,6 +37,18 @@ directory of the build, %p the package's in it, %s an interactive shell, %% a pe
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 YES_OR_NO = argparse.BooleanOptionalAction
+
+
+def parse(words: Sequence[str]) -> argparse.Namespace:
+    """What the command line says; exits with a usage message where it makes no sense."""
+    asked = parser()
+    arguments, left = asked.parse_known_args(words)
+    # argparse takes positional words that stand together; packages may also stand between the options.
+    if left and arguments.verb == "build" and not any(word.startswith("-") for word in left):
+        arguments.packages = [*arguments.packages, *left]
+    elif left:
+        asked.error(f"unrecognized arguments: {' '.join(left)}")
+    return arguments
 
 
 def parser() -> argparse.ArgumentParser:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder import hooks, rebuild
+from builder import hooks, options, rebuild
 from builder.log import Problem
 from tests.builder.packages import Workplace, log_of, make_source
 
@@ -49,6 +49,21 @@ def test_commands_for_failures_run_and_do_not_hide_the_failure(work: Workplace) 
     assert log.count("looked: /build/reproducible-path/tiny-1/evidence") == 0
     assert "\ncleaning\n" in log
     assert "\nafter\n" in log
+
+
+def test_packages_may_stand_between_options() -> None:
+    arguments = options.parse(["build", "a.dsc", "--no-arch-all", "b.dsc", "--parallel", "2", "c.dsc"])
+    assert (arguments.packages, arguments.arch_all, arguments.parallel) == (["a.dsc", "b.dsc", "c.dsc"], False, 2)
+    assert options.parse(["build", "--no-arch-all", "b.dsc"]).packages == ["b.dsc"]
+    assert options.parse(["build", "--no-arch-all"]).packages == ["."]
+
+
+@pytest.mark.parametrize("words", [["build", "a.dsc", "--no-such"], ["list", "a"], ["build", "a", "--no-such", "b"]])
+def test_what_nobody_knows_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        options.parse(words)
+    assert ended.value.code == 2
+    assert "unrecognized arguments" in capsys.readouterr().err
 
 
 def test_a_failing_command_before_the_build_is_the_reason(work: Workplace) -> None:

@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks import report
@@ -31,9 +33,16 @@ dpkg-buildpackage -b -us -uc -j{jobs} >/build/log 2>&1
 """
 
 
-def make_base(cache: Path, package: str, suite: str) -> tuple[Path, Path]:
-    """A directory tree with everything the package needs to build, and a directory with its source."""
+def make_base(cache: Path, package: str, suite: str, *, download_only: bool = False) -> tuple[Path, Path]:
+    """A directory tree with everything the package needs to build, and a directory with its source.
+
+    `download_only`: what it needs is not installed but lies in apt's cache.
+    """
     source, base = cache / f"bench-source-{package}", cache / f"bench-base-{suite}-{package}"
+    extra = ""
+    if download_only:
+        base = base.with_name(base.name + "-downloaded")
+        extra = "--download-only -o APT::Keep-Downloaded-Packages=true"
     if not source.exists():
         fetched = cache / f"{source.name}.partial"
         shutil.rmtree(fetched, ignore_errors=True)
@@ -44,12 +53,13 @@ def make_base(cache: Path, package: str, suite: str) -> tuple[Path, Path]:
         made = cache / f"{base.name}.partial"
         shutil.rmtree(made, ignore_errors=True)
         description = next(source.glob("*.dsc"))
-        install = f"apt-get -q update && apt-get -q build-dep -y --no-install-recommends /{description.name}"
+        install = f"apt-get -q update && apt-get -q build-dep -y --no-install-recommends {extra} /{description.name}"
         subprocess.run(
             [
                 "mmdebstrap", "--quiet", "--variant=minbase", "--include=build-essential",
                 f"--customize-hook=copy-in {description} /",
                 f"--customize-hook=chroot \"$1\" sh -c '{install}'",
+                *(["--skip=cleanup/apt"] if download_only else []),
                 suite, str(made),
             ],
             check=True,
@@ -65,9 +75,7 @@ def build(at: Mounted, source: Path, jobs: int, *, seconds_limit: float = 1800) 
     shutil.copytree(source, place / "source", ignore=shutil.ignore_patterns("apt"))
     for path in (place, *place.rglob("*")):
         os.chown(path, BUILDER, BUILDER)
-    for name in ("proc", "dev"):
-        subprocess.run(["mount", "--rbind", "--make-rslave", f"/{name}", str(at.mountpoint / name)], check=True)
-    try:
+    with kernel_file_systems(at.mountpoint):
         before = requests(at.mountpoint)
         started = time.monotonic()
         script = SCRIPT.format(jobs=jobs)
@@ -84,9 +92,18 @@ def build(at: Mounted, source: Path, jobs: int, *, seconds_limit: float = 1800) 
             for name in sorted(after, key=lambda opcode: -after[opcode]):
                 figures[f"  {name}"] = float(after[name] - before.get(name, 0))
         return figures
+
+
+@contextmanager
+def kernel_file_systems(root: Path) -> Iterator[None]:
+    """/proc and /dev in a chroot."""
+    for name in ("proc", "dev"):
+        subprocess.run(["mount", "--rbind", "--make-rslave", f"/{name}", str(root / name)], check=True)
+    try:
+        yield
     finally:
         for name in ("proc", "dev"):
-            subprocess.run(["umount", "--recursive", str(at.mountpoint / name)], check=True)
+            subprocess.run(["umount", "--recursive", str(root / name)], check=True)
 
 
 def requests(mountpoint: Path) -> dict[str, int]:

@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from builder.interrupts import uninterrupted
+
 CHUNK = 1024 * 1024
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -16,15 +18,25 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 @contextmanager
 def directory(root: Path, path: str) -> Iterator[int]:
     """A descriptor of the directory `path`, with no leading slash, below `root`. OSError (ELOOP, ENOTDIR) at a link."""
-    descriptor = os.open(root, _DIRECTORY)
+    descriptor = -1
     try:
-        for part in Path(path).parts:
-            below = os.open(part, _DIRECTORY, dir_fd=descriptor)
-            os.close(descriptor)
-            descriptor = below
+        with uninterrupted():
+            descriptor = _open(root, path)
         yield descriptor
     finally:
-        os.close(descriptor)
+        if descriptor >= 0:
+            os.close(descriptor)
+
+
+def _open(root: Path, path: str) -> int:
+    descriptor = os.open(root, _DIRECTORY)
+    for part in Path(path).parts:
+        try:
+            below = os.open(part, _DIRECTORY, dir_fd=descriptor)
+        finally:
+            os.close(descriptor)
+        descriptor = below
+    return descriptor
 
 
 def names(directory_descriptor: int) -> list[str]:

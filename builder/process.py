@@ -8,10 +8,11 @@ import shlex
 import signal
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from builder.interrupts import uninterrupted
 from builder.log import BuildLog, Problem
 
 CHUNK = 64 * 1024
@@ -43,23 +44,23 @@ def logged(
     """
     # The group, because a sandbox's unshare killed between its fork and its child's prctl would leave the child behind.
     group = None if terminal else 0
-    process = _start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, environment=environment, group=group)
     started = time.monotonic()
-    assert process.stdout is not None
-    with process, selectors.DefaultSelector() as selector:
-        try:
-            selector.register(process.stdout, selectors.EVENT_READ)
-            while True:
-                deadline = _next_deadline(started, time_limit, silence_limit)
-                if not selector.select(None if deadline is None else max(0.0, deadline - time.monotonic())):
-                    raise TimedOut(_limit_reached(started, time_limit, silence_limit))
-                data = os.read(process.stdout.fileno(), CHUNK)
-                if not data:
-                    return process.wait()
-                log.write(data)
-        except BaseException:
-            _kill(process, group)
-            raise
+    with (
+        _running(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, environment=environment, group=group
+        ) as process,
+        selectors.DefaultSelector() as selector,
+    ):
+        assert process.stdout is not None
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while True:
+            deadline = _next_deadline(started, time_limit, silence_limit)
+            if not selector.select(None if deadline is None else max(0.0, deadline - time.monotonic())):
+                raise TimedOut(_limit_reached(started, time_limit, silence_limit))
+            data = os.read(process.stdout.fileno(), CHUNK)
+            if not data:
+                return process.wait()
+            log.write(data)
 
 
 def _next_deadline(started: float, time_limit: float | None, silence_limit: float | None) -> float | None:
@@ -81,24 +82,49 @@ def output(
     command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, given: bytes | None = None
 ) -> str:
     """What a command prints. Problem when it is missing or fails, with its last words."""
-    process = _start(
+    with _running(
         command,
         stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         environment=environment,
         group=0,
-    )
-    try:
+    ) as process:
         printed, complained = process.communicate(given)
-    except BaseException:
-        _kill(process, group=0)
-        process.wait()
-        raise
     if process.returncode != 0:
         last_words = complained.decode(errors="replace").strip().splitlines()[-5:]
         raise Problem(f"{command[0]} failed with exit code {process.returncode}", "\n".join(last_words))
     return printed.decode(errors="surrogateescape")
+
+
+@contextmanager
+def _running(
+    command: Sequence[str | Path],
+    *,
+    stdout: int,
+    stderr: int,
+    environment: Mapping[str, str] | None,
+    stdin: int = subprocess.DEVNULL,
+    group: int | None = None,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command that is killed, with its group if it has one, when something raises before it has ended."""
+    process: subprocess.Popen[bytes] | None = None
+    try:
+        with uninterrupted():
+            process = subprocess.Popen(
+                command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, process_group=group
+            )
+        yield process
+    except BaseException as error:
+        if process is not None:
+            _kill(process, group)
+        elif isinstance(error, FileNotFoundError):
+            raise Problem(f"The command {command[0]} is missing", "`apt-file search` names its package.") from None
+        raise
+    finally:
+        if process is not None:
+            with process:  # closes its pipes and waits for it
+                pass
 
 
 def _kill(process: subprocess.Popen[bytes], group: int | None) -> None:
@@ -107,20 +133,3 @@ def _kill(process: subprocess.Popen[bytes], group: int | None) -> None:
         return
     with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-
-
-def _start(
-    command: Sequence[str | Path],
-    *,
-    stdout: int,
-    stderr: int,
-    environment: Mapping[str, str] | None,
-    stdin: int = subprocess.DEVNULL,
-    group: int | None = None,
-) -> subprocess.Popen[bytes]:
-    try:
-        return subprocess.Popen(
-            command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, process_group=group
-        )
-    except FileNotFoundError:
-        raise Problem(f"The command {command[0]} is missing", "`apt-file search` names its package.") from None

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from builder import apt, foreign
 from builder.base import architecture as architecture_of
+from builder.interrupts import uninterrupted
 from builder.log import BuildLog, Problem
 from builder.process import logged, output, shown
 from builder.sandbox import ROOT, Identity, Sandbox
@@ -166,23 +167,22 @@ def mounted(bases: Sequence[Path], directory: Path, layer: Path | None = None) -
     root = directory / "root"
     root.mkdir()
     complaints = directory / "cowfs.log"
-    with complaints.open("wb") as stderr:
-        # In a process group of its own: a Ctrl-C at the terminal ends the build, which then ends the daemon.
-        daemon = subprocess.Popen(
-            [
-                *(*COWFS, "-f", "--layer", layer or directory / "layer", "-o", MOUNT_OPTIONS),
-                *(":".join(map(str, bases)), root),
-            ],
-            stdin=subprocess.DEVNULL,
-            stdout=stderr,
-            stderr=stderr,
-            process_group=0,
-        )
+    command: list[str | Path] = [
+        *(*COWFS, "-f", "--layer", layer or directory / "layer", "-o", MOUNT_OPTIONS),
+        *(":".join(map(str, bases)), root),
+    ]
+    daemon: subprocess.Popen[bytes] | None = None
     try:
+        with uninterrupted(), complaints.open("wb") as stderr:
+            # In a process group of its own: a Ctrl-C at the terminal ends the build, which then ends the daemon.
+            daemon = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, process_group=0
+            )
         _wait_until_usable(daemon, root, complaints)
         yield root
     finally:
-        _end(daemon, root)
+        if daemon is not None:
+            _end(daemon, root)
 
 
 def _wait_until_usable(daemon: subprocess.Popen[bytes], root: Path, complaints: Path) -> None:
@@ -198,7 +198,9 @@ def _wait_until_usable(daemon: subprocess.Popen[bytes], root: Path, complaints: 
 def _end(daemon: subprocess.Popen[bytes], root: Path) -> None:
     # Lazily where something still holds it: this mount namespace ends with the builder, and the mount with it.
     unmount = ["umount", "-n", str(root)]
-    if root.is_mount() and subprocess.run(unmount, stderr=subprocess.DEVNULL, check=False).returncode != 0:
+    if not root.is_mount():
+        daemon.terminate()  # it may still be about to mount
+    elif subprocess.run(unmount, stderr=subprocess.DEVNULL, check=False).returncode != 0:
         subprocess.run([*unmount, "--lazy"], check=False)
     try:
         daemon.wait(ENDED_WITHIN)

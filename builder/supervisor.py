@@ -26,7 +26,8 @@ from pathlib import Path
 from types import FrameType
 
 from builder import rootless
-from builder.log import Interrupted, Problem
+from builder.interrupts import interrupt
+from builder.log import Problem
 
 PREFIX = "cowbuild-"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -106,10 +107,10 @@ def obey(lifeline: int) -> None:
     A first one only: while it is being obeyed, more of them change nothing.
     """
 
-    def interrupt(number: int, _frame: FrameType | None) -> None:
+    def obey_once(number: int, _frame: FrameType | None) -> None:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_IGN)
-        raise Interrupted(number)
+        interrupt(number)
 
     def listen() -> None:
         while data := os.read(lifeline, 1):
@@ -118,7 +119,7 @@ def obey(lifeline: int) -> None:
         os._exit(1)
 
     for number in SIGNALS:
-        signal.signal(number, interrupt)
+        signal.signal(number, obey_once)
     threading.Thread(target=listen, daemon=True).start()
 
 

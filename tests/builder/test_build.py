@@ -132,7 +132,7 @@ def test_a_signal_ends_everything(work: Workplace, number: signal.Signals, momen
     else:
         assert process.returncode == 128 + number
         log = log_of(work.output)
-        assert "interrupted in stage" in log
+        assert "interrupted in stage" in log, log
         assert "\nStatus: failed\n" in log
 
 

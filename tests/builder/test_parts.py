@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
-from builder import artifacts, beneath, depends, source
+from builder import artifacts, beneath, depends, interrupts, source
 from builder.checksum import checksum
-from builder.log import Problem
+from builder.log import Interrupted, Problem
 
 DSC = """\
 Format: 3.0 (native)
@@ -235,3 +239,47 @@ def test_the_checksum_sees_each_kind_of_change(tmp_path: Path) -> None:
         assert len(seen) == count
     os.utime(file, ns=(moment, moment + 1))
     assert checksum(tree) not in seen
+
+
+@pytest.mark.parametrize("step", range(1, 20))
+def test_a_signal_while_a_directory_is_opened_loses_no_descriptor(tmp_path: Path, step: int) -> None:
+    """Raised by a trace function, as Python raises from a signal's handler: before any line."""
+    (tmp_path / "a/b/c").mkdir(parents=True)
+    steps = 0
+
+    def trace(frame: FrameType, event: str, _argument: object) -> Any:
+        nonlocal steps
+        if frame.f_code.co_filename != beneath.__file__:
+            return None
+        steps += event == "line"
+        if event == "line" and steps == step:
+            interrupts.interrupt(2)
+        return trace
+
+    before = os.listdir("/proc/self/fd")
+    former = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with contextlib.suppress(Interrupted), beneath.directory(tmp_path, "a/b/c"):
+            sys.settrace(former)
+            assert steps < step
+    finally:
+        sys.settrace(former)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_a_signal_waits_for_what_may_not_be_cut_short() -> None:
+    done = []
+
+    def work() -> None:
+        with interrupts.uninterrupted():
+            with interrupts.uninterrupted():
+                interrupts.interrupt(15)
+                done.append("inner")
+            done.append("outer")
+
+    with pytest.raises(Interrupted):
+        work()
+    assert done == ["inner", "outer"]
+    with interrupts.uninterrupted():
+        pass  # it came once only

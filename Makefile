@@ -20,6 +20,7 @@ lint: setup
 bench: setup
 	$(BIN)/python -m benchmarks.latency
 	$(BIN)/python -m benchmarks.build
+	$(BIN)/python -m benchmarks.install
 
 setup: $(VENV)/.python-packages
 

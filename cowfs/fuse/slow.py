@@ -45,6 +45,7 @@ class SlowWork:
         """
         pauses = iter(_PAUSES)
         while True:
+            orphans = self._tree.upper.orphans()
             try:
                 if isinstance(problem, CopyUpNeeded):
                     await self._copy_up(problem.node)
@@ -52,16 +53,17 @@ class SlowWork:
             except CopyUpNeeded as again:
                 problem = again
             except OSError as error:
-                if not (self.may_only_look_full(error) and await self._space_came_free(pauses)):
+                if error.errno not in _NO_SPACE or not await self._space_came_free(orphans, pauses):
                     raise
 
-    async def _space_came_free(self, pauses: Iterator[float]) -> bool:
-        orphans = self._tree.upper.orphans()
-        for pause in pauses:
+    async def _space_came_free(self, before: int, pauses: Iterator[float]) -> bool:
+        """Whether unlinked files are gone that were there before: since then, or after a pause."""
+        while (orphans := self._tree.upper.orphans()) >= before:
+            pause = next(pauses, None)
+            if not orphans or pause is None:
+                return False
             await trio.sleep(pause)
-            if self._tree.upper.orphans() < orphans:
-                return True
-        return False
+        return True
 
     async def _copy_up(self, node: Node) -> None:
         """Copies up, or waits for whoever is already doing it.

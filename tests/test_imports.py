@@ -24,6 +24,7 @@ UNION_ORDER = (
     "whiteout",
     "nodes",
     "tree",
+    "names",
     "lookup",
     "copyup",
     "readdir",

@@ -23,6 +23,7 @@ from cowfs.fuse.slow import SlowWork
 from cowfs.union import data, dirs, files, rename, xattrs
 from cowfs.union.attrs import (
     NOW,
+    Attributes,
     Caller,
     Changes,
     birth_time,
@@ -151,15 +152,17 @@ class Handlers:
 
     def _entry(self, node: Node) -> bytes:
         """The reply for a name that now leads to this node. The kernel counts it, and FORGETs what it counted."""
-        body = messages.entry(get_attributes(self.tree, node))
+        return self._new_entry((node, get_attributes(self.tree, node)))
+
+    def _new_entry(self, made: tuple[Node, Attributes]) -> bytes:
+        """The same for a name that was just made."""
+        node, attributes = made
         node.lookups += 1
-        return body
+        return messages.entry(attributes)
 
     def _named_entry(self, directory: Directory, name: bytes) -> bytes:
         """The same for a name that has to be looked up."""
-        node, attributes = lookup_attributes(self.tree, directory, name)
-        node.lookups += 1
-        return messages.entry(attributes)
+        return self._new_entry(lookup_attributes(self.tree, directory, name))
 
     def lookup(self, number: int, message: Message) -> Reply:
         try:
@@ -190,25 +193,25 @@ class Handlers:
     def symlink(self, number: int, message: Message) -> Reply:
         name = _name(message, HEADER_SIZE)
         target = _name(message, HEADER_SIZE + len(name) + 1)
-        return self._entry(files.symlink(self.tree, self._directory(number), name, target, _caller(message, 0)))
+        return self._new_entry(files.symlink(self.tree, self._directory(number), name, target, _caller(message, 0)))
 
     def mknod(self, number: int, message: Message) -> Reply:
         mode, rdev, umask, _ = abi.MKNOD_IN.unpack_from(message, HEADER_SIZE)
         name = _name(message, HEADER_SIZE + abi.MKNOD_IN.size)
         caller = _caller(message, umask)
-        return self._entry(files.mknod(self.tree, self._directory(number), name, mode, rdev, caller))
+        return self._new_entry(files.mknod(self.tree, self._directory(number), name, mode, rdev, caller))
 
     def mkdir(self, number: int, message: Message) -> Reply:
         mode, umask = abi.MKDIR_IN.unpack_from(message, HEADER_SIZE)
         name = _name(message, HEADER_SIZE + abi.MKDIR_IN.size)
-        return self._entry(dirs.mkdir(self.tree, self._directory(number), name, mode, _caller(message, umask)))
+        return self._new_entry(dirs.mkdir(self.tree, self._directory(number), name, mode, _caller(message, umask)))
 
     def create(self, number: int, message: Message) -> Reply:
         """Not ENOSYS: the kernel would then send MKNOD instead, as many requests, and open as a second step."""
         _, mode, umask, _ = abi.CREATE_IN.unpack_from(message, HEADER_SIZE)
         name = _name(message, HEADER_SIZE + abi.CREATE_IN.size)
-        node = files.create(self.tree, self._directory(number), name, mode, _caller(message, umask))
-        return self._entry(node) + _OPENED
+        made = files.create(self.tree, self._directory(number), name, mode, _caller(message, umask))
+        return self._new_entry(made) + _OPENED
 
     def tmpfile(self, number: int, message: Message) -> Reply:
         _, mode, umask, _ = abi.CREATE_IN.unpack_from(message, HEADER_SIZE)

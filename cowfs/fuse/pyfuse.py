@@ -134,9 +134,13 @@ class PyfuseOperations(pyfuse3.Operations):
 
     def _entry(self, node: Node) -> EntryAttributes:
         """The reply for a name that now leads to this node."""
-        reply = entry_attributes(get_attributes(self._tree, node))
+        return self._new_entry((node, get_attributes(self._tree, node)))
+
+    def _new_entry(self, made: tuple[Node, Attributes]) -> EntryAttributes:
+        """The same for a name that was just made."""
+        node, attributes = made
         node.lookups += 1
-        return reply
+        return entry_attributes(attributes)
 
     # Names
 
@@ -159,19 +163,20 @@ class PyfuseOperations(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: Context
     ) -> EntryAttributes:
         def operation() -> EntryAttributes:
-            return self._entry(files.mknod(self._tree, self._directory(parent_inode), name, mode, rdev, _caller(ctx)))
+            directory = self._directory(parent_inode)
+            return self._new_entry(files.mknod(self._tree, directory, name, mode, rdev, _caller(ctx)))
 
         return await self._do(Opcode.MKNOD, operation, parent_inode, name)
 
     async def mkdir(self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: Context) -> EntryAttributes:
         def operation() -> EntryAttributes:
-            return self._entry(dirs.mkdir(self._tree, self._directory(parent_inode), name, mode, _caller(ctx)))
+            return self._new_entry(dirs.mkdir(self._tree, self._directory(parent_inode), name, mode, _caller(ctx)))
 
         return await self._do(Opcode.MKDIR, operation, parent_inode, name)
 
     async def symlink(self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: Context) -> EntryAttributes:
         def operation() -> EntryAttributes:
-            return self._entry(files.symlink(self._tree, self._directory(parent_inode), name, target, _caller(ctx)))
+            return self._new_entry(files.symlink(self._tree, self._directory(parent_inode), name, target, _caller(ctx)))
 
         return await self._do(Opcode.SYMLINK, operation, parent_inode, name)
 
@@ -278,7 +283,7 @@ class PyfuseOperations(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: Context
     ) -> tuple[FileInfo, EntryAttributes]:
         def operation() -> EntryAttributes:
-            return self._entry(files.create(self._tree, self._directory(parent_inode), name, mode, _caller(ctx)))
+            return self._new_entry(files.create(self._tree, self._directory(parent_inode), name, mode, _caller(ctx)))
 
         entry = await self._do(Opcode.CREATE, operation, parent_inode, name)
         if ctx.uid != 0:

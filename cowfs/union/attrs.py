@@ -66,6 +66,9 @@ def get_attributes(tree: Tree, node: Node) -> Attributes:
 
 def lookup_attributes(tree: Tree, parent: Directory, name: bytes) -> tuple[Node, Attributes]:
     """The node of a name and what it shows, for one stat(2) where that will do; OSError ENOENT if there is nothing."""
+    known = parent.known.get(name)
+    if known is not None:
+        return known, get_attributes(tree, known)
     found = find(tree, parent, name)
     node = adopt(tree, parent, name, found)
     if isinstance(node, Directory):
@@ -102,6 +105,8 @@ def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
     if changes in _NOTHING:
         changes = Changes(uid=-1, gid=-1)
     copy_up(tree, node, changes.size)
+    if isinstance(node, Directory):
+        node.passes_group_on = None
     dir_fd, name = tree.locate(node)
     if changes.size is not None:
         fd = tree.file(node, writing=True)

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from cowfs import linux
 from cowfs.union.layer import opened_up
+from cowfs.union.names import made_empty, name_made
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import SELF, Tree
 from cowfs.union.whiteout import attribute_path
@@ -74,23 +75,26 @@ class CopyUpJob:
 
     def commit(self) -> None:
         """Put the finished copy in place, unless the node got there some other way meanwhile."""
-        self._close()
-        if self._node.upper:
-            os.unlink(self._staged, dir_fd=self._tree.upper.staging_fd)
+        tree, node, status = self._tree, self._node, self.status
+        if node.upper:
+            self.abandon()
             return
         try:
-            _place(self._tree, self._node, self._staged, self.status)
+            identity = tree.lower_identity(node, status)
+            if identity is not None:
+                tree.marks.set_origin(self._target, identity)
+            _copy_file_metadata(tree, self._source, self._target, status)
+            _place(tree, node, self._staged, status, identity)
         except OSError:
-            _drop_staged(self._tree, self._staged)
+            self.abandon()
             raise
+        os.close(self._source)
+        tree.files.put(node.number, self._target, writable=True)  # most are copied up to be written to
 
     def abandon(self) -> None:
-        self._close()
-        _drop_staged(self._tree, self._staged)
-
-    def _close(self) -> None:
         os.close(self._source)
         os.close(self._target)
+        _drop_staged(self._tree, self._staged)
 
 
 def refuse_immutable(tree: Tree, node: Node) -> None:
@@ -177,7 +181,11 @@ def _copy_up_special(tree: Tree, node: Node) -> None:
     else:
         os.mknod(staged, node.type | 0o600, status.st_rdev, dir_fd=tree.upper.staging_fd)
     try:
-        _place(tree, node, staged, status)
+        identity = tree.lower_identity(node, status)
+        if identity is not None:
+            tree.marks.set_origin(attribute_path(tree.upper.staging_fd, staged), identity)
+        copy_metadata(tree, (dir_fd, name), (tree.upper.staging_fd, staged), status)
+        _place(tree, node, staged, status, identity)
     except OSError:
         _drop_staged(tree, staged)
         raise
@@ -215,14 +223,13 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
         os.rmdir(staged, dir_fd=staging_fd)
         raise
     directory.upper = True
+    made_empty(tree, directory)
 
 
-def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result) -> None:
-    """Give a staged copy its metadata and move it to where the node belongs."""
-    identity = tree.lower_identity(node, status)
-    if identity is not None:  # before the mode may shut us out
-        tree.marks.set_origin(tree.upper.staging_fd, staged, identity)
-    copy_metadata(tree, tree.locate(node), (tree.upper.staging_fd, staged), status)
+def _place(
+    tree: Tree, node: Node, staged: bytes, status: os.stat_result, identity: tuple[int, int] | None
+) -> None:
+    """Move a complete copy to where the node belongs. ``status`` and ``identity`` are those of what was copied."""
     parent, name = node.parent, node.name
     if node.unlinked or parent is None:
         orphan = b"%d" % node.number
@@ -249,7 +256,7 @@ def _link_name(
     def make(parent_fd: int) -> None:
         os.link(shelter[1], name, src_dir_fd=shelter[0], dst_dir_fd=parent_fd, follow_symlinks=False)
 
-    _enter(tree.upper_fd(parent), make)
+    _enter(tree, parent, name, make)
     tree.links.set_names_below(identity, max(0, (tree.links.names_below(identity) or 0) - 1))
 
 
@@ -259,14 +266,16 @@ def _move_into(tree: Tree, staged: bytes, parent: Directory, name: bytes) -> Non
     def make(parent_fd: int) -> None:
         os.rename(staged, name, src_dir_fd=tree.upper.staging_fd, dst_dir_fd=parent_fd)
 
-    _enter(tree.upper_fd(parent), make)
+    _enter(tree, parent, name, make)
 
 
-def _enter(parent_fd: int, make: Callable[[int], None]) -> None:
+def _enter(tree: Tree, parent: Directory, name: bytes, make: Callable[[int], None]) -> None:
     """Let ``make`` add an entry to an upper directory, whose times stay as they were.
 
     Its mode may shut out a daemon without CAP_DAC_OVERRIDE: a file can be changed where none can be added.
     """
+    parent_fd = tree.upper_fd(parent)
+    name_made(tree, parent, name)
     before = os.stat(SELF, dir_fd=parent_fd)
     try:
         make(parent_fd)
@@ -287,12 +296,22 @@ def copy_metadata(tree: Tree, source: Place, target: Place, status: os.stat_resu
     linux.set_times(dir_fd, name, status.st_atime_ns, status.st_mtime_ns)
 
 
-def _copy_xattrs(tree: Tree, source: bytes, target: bytes) -> None:
-    for name in map(os.fsencode, os.listxattr(source, follow_symlinks=False)):
+def _copy_file_metadata(tree: Tree, source: int, target: int, status: os.stat_result) -> None:
+    """The same for a regular file, by descriptors: half as dear, and of most copies the larger part."""
+    os.fchown(target, status.st_uid, status.st_gid)
+    _copy_xattrs(tree, source, target)
+    os.fchmod(target, stat.S_IMODE(status.st_mode))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def _copy_xattrs(tree: Tree, source: int | bytes, target: int | bytes) -> None:
+    """From descriptor to descriptor, or from path to path without following."""
+    follow = isinstance(source, int)
+    for name in map(os.fsencode, os.listxattr(source, follow_symlinks=follow)):
         if tree.marks.to_visible(name) is None:
             continue
         try:
-            os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=False), follow_symlinks=False)
+            os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=follow), follow_symlinks=follow)
         except OSError as error:
             # What only a privileged daemon may set means nothing in the nosuid mount of one that is not.
             if error.errno not in _NO_XATTRS:

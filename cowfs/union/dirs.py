@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 
-from cowfs.union.attrs import Caller
+from cowfs.union.attrs import Attributes, Caller
 from cowfs.union.entries import add_entry, remove_name
 from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, Node
@@ -12,7 +12,7 @@ from cowfs.union.readdir import is_empty
 from cowfs.union.tree import Tree
 
 
-def mkdir(tree: Tree, parent: Directory, name: bytes, mode: int, caller: Caller) -> Node:
+def mkdir(tree: Tree, parent: Directory, name: bytes, mode: int, caller: Caller) -> tuple[Node, Attributes]:
     def make(dir_fd: int, place: bytes, permissions: int) -> None:
         os.mkdir(place, permissions & 0o777, dir_fd=dir_fd)
 

@@ -7,15 +7,18 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from cowfs import linux
-from cowfs.union.attrs import Caller
+from cowfs.union.attrs import Attributes, Caller, attributes_of
 from cowfs.union.copyup import copy_up, refuse_immutable
-from cowfs.union.lookup import Found, adopt, lower_shows, no_entry, upper_status
-from cowfs.union.nodes import Directory, Node
+from cowfs.union.lookup import Found, adopt, forget_name, lower_shows, no_entry, upper_status
+from cowfs.union.names import made_empty, name_made, name_removed
+from cowfs.union.nodes import NO_GROUP, Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed
 from cowfs.union.tree import SELF, Tree, discard
 from cowfs.union.whiteout import attribute_path
 from cowfs.union.xattrs import has_default_acl
 
+_DAEMON = (os.geteuid(), os.getegid())
+"""Whom belongs what the daemon makes."""
 _NO_WHITEOUT_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -35,13 +38,14 @@ def add_entry(
     mode: int,
     caller: Caller,
     make: Callable[[int, bytes, int], None],
-) -> Node:
+) -> tuple[Node, Attributes]:
     """Add an entry that ``make(dir_fd, name, mode)`` creates, with its owner and mode as ``caller`` would get them.
 
     OSError EEXIST if the name shows something already.
     """
     covered = prepare_name(tree, parent, name)
-    if stat.S_IFMT(mode) != stat.S_IFLNK and not has_default_acl(tree, parent):
+    inherits_acl = has_default_acl(tree, parent)
+    if stat.S_IFMT(mode) != stat.S_IFLNK and not inherits_acl:
         mode &= ~caller.umask
     owner = owner_of_new(tree, parent, caller)
     parent_fd = tree.upper_fd(parent)
@@ -58,7 +62,12 @@ def add_entry(
     entry_put(tree, parent, name, stat.S_IFMT(mode))
     if status is None:
         status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
-    return adopt(tree, parent, name, Found(tree.numbers.number(status.st_dev, status.st_ino), status, in_upper=True))
+    found = Found(tree.numbers.number(status.st_dev, status.st_ino), status, in_upper=True)
+    node = adopt(tree, parent, name, found)
+    node.plain = not inherits_acl
+    if isinstance(node, Directory):
+        made_empty(tree, node)
+    return node, attributes_of(tree, node, status)
 
 
 def prepare_name(tree: Tree, parent: Directory, name: bytes) -> bool:
@@ -77,6 +86,8 @@ def prepare_name(tree: Tree, parent: Directory, name: bytes) -> bool:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), name)
     copy_up(tree, parent)
     before_change(tree, parent)
+    forget_name(parent, name)
+    name_made(tree, parent, name)
     return covered
 
 
@@ -84,12 +95,14 @@ def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
     """Take a name away, leaving a whiteout where something would show from below; an open file lives on."""
     refuse_immutable(tree, node)
     before_change(tree, parent)
+    forget_name(parent, name)
     covers = lower_shows(tree, parent, name)
     status = upper_status(tree, parent, name)
     if covers:
         copy_up(tree, parent)
     if status is None:
         before_lower_name_goes(tree, node)
+        name_made(tree, parent, name)
         tree.make_whiteout(tree.upper_fd(parent), name)
         lower_name_gone(tree, node)
     elif node.shelter is not None or not node.is_at(parent, name):
@@ -171,6 +184,8 @@ def _remove_upper_name(
         discard(tree.upper.staging_fd, staged, kind)
     else:
         os.unlink(name, dir_fd=parent_fd)
+    if not covers:
+        name_removed(tree, parent, name)
 
 
 def move_out(tree: Tree, old_fd: int, old: bytes, new_fd: int, new: bytes, *, covers: bool) -> None:
@@ -188,24 +203,30 @@ def move_out(tree: Tree, old_fd: int, old: bytes, new_fd: int, new: bytes, *, co
 
 
 def owner_of_new(tree: Tree, parent: Directory, caller: Caller) -> Owner:
-    status = os.stat(SELF, dir_fd=tree.upper_fd(parent))
-    inherits = bool(status.st_mode & stat.S_ISGID)
-    return Owner(caller.uid, status.st_gid if inherits else caller.gid, inherits)
+    group = parent.passes_group_on
+    if group is None:
+        status = os.stat(SELF, dir_fd=tree.upper_fd(parent))
+        group = parent.passes_group_on = status.st_gid if status.st_mode & stat.S_ISGID else NO_GROUP
+    return Owner(caller.uid, caller.gid if group == NO_GROUP else group, group != NO_GROUP)
 
 
 def _give_to(dir_fd: int, name: bytes, mode: int, owner: Owner) -> os.stat_result | None:
-    """Set owner and those mode bits that creation by the daemon does not give. The status, if it was right already."""
-    status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    foreign = (status.st_uid, status.st_gid) != (owner.uid, owner.gid)
+    """Set owner and those mode bits that creation by the daemon does not give. The status, unless it changed then."""
+    wanted = (owner.uid, owner.gid)
+    foreign = wanted != _DAEMON
     if foreign:
-        os.chown(name, owner.uid, owner.gid, dir_fd=dir_fd, follow_symlinks=False)
+        os.chown(name, *wanted, dir_fd=dir_fd, follow_symlinks=False)
+    status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    if not foreign and wanted != (status.st_uid, status.st_gid):  # a file system that has its own rule for groups
+        os.chown(name, *wanted, dir_fd=dir_fd, follow_symlinks=False)
+        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     special = mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX)
     if stat.S_ISDIR(mode) and owner.inherits_group:
         special |= stat.S_ISGID
     if special and not stat.S_ISLNK(mode):
         linux.chmod(dir_fd, name, stat.S_IMODE(status.st_mode) | special)
         return None
-    return None if foreign else status
+    return status
 
 
 def _make_over_whiteout(

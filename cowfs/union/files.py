@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 
-from cowfs.union.attrs import Caller
+from cowfs.union.attrs import Attributes, Caller
 from cowfs.union.copyup import copy_up
 from cowfs.union.entries import add_entry, owner_of_new, prepare_name, remove_name, shelter_node
 from cowfs.union.lookup import lookup, no_entry
@@ -16,7 +16,7 @@ from cowfs.union.xattrs import has_default_acl
 _CREATE = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def create(tree: Tree, parent: Directory, name: bytes, mode: int, caller: Caller) -> Node:
+def create(tree: Tree, parent: Directory, name: bytes, mode: int, caller: Caller) -> tuple[Node, Attributes]:
     """A new regular file."""
     created: list[int] = []
 
@@ -24,16 +24,16 @@ def create(tree: Tree, parent: Directory, name: bytes, mode: int, caller: Caller
         created.append(os.open(place, _CREATE, permissions & 0o777, dir_fd=dir_fd))
 
     try:
-        node = add_entry(tree, parent, name, stat.S_IFREG | stat.S_IMODE(mode), caller, make)
+        node, attributes = add_entry(tree, parent, name, stat.S_IFREG | stat.S_IMODE(mode), caller, make)
     except OSError:
         for fd in created:
             os.close(fd)
         raise
     tree.files.put(node.number, created[0], writable=True)
-    return node
+    return node, attributes
 
 
-def mknod(tree: Tree, parent: Directory, name: bytes, mode: int, rdev: int, caller: Caller) -> Node:
+def mknod(tree: Tree, parent: Directory, name: bytes, mode: int, rdev: int, caller: Caller) -> tuple[Node, Attributes]:
     """A device, FIFO, socket or regular file. OSError EPERM for a character device 0/0: that is a whiteout."""
     kind = stat.S_IFMT(mode) or stat.S_IFREG
     if kind == stat.S_IFREG:
@@ -47,7 +47,7 @@ def mknod(tree: Tree, parent: Directory, name: bytes, mode: int, rdev: int, call
     return add_entry(tree, parent, name, kind | stat.S_IMODE(mode), caller, make)
 
 
-def symlink(tree: Tree, parent: Directory, name: bytes, target: bytes, caller: Caller) -> Node:
+def symlink(tree: Tree, parent: Directory, name: bytes, target: bytes, caller: Caller) -> tuple[Node, Attributes]:
     def make(dir_fd: int, place: bytes, _: int) -> None:
         os.symlink(target, place, dir_fd=dir_fd)
 

@@ -5,6 +5,7 @@ import os
 import stat
 from collections.abc import Sequence
 
+from cowfs.union.names import lowers_lack, missed, upper_lacks
 from cowfs.union.nodes import Directory, LowerDirectory, Node
 from cowfs.union.tree import Tree
 from cowfs.union.whiteout import NO_MARKS, DirectoryMarks
@@ -42,7 +43,7 @@ class LowerEntry:
 
 def lookup(tree: Tree, parent: Directory, name: bytes) -> Node:
     """The node that ``name`` in ``parent`` leads to; OSError ENOENT if there is nothing."""
-    return adopt(tree, parent, name, find(tree, parent, name))
+    return parent.known.get(name) or adopt(tree, parent, name, find(tree, parent, name))
 
 
 def find(tree: Tree, parent: Directory, name: bytes) -> Found:
@@ -57,10 +58,16 @@ def find(tree: Tree, parent: Directory, name: bytes) -> Found:
             if stat.S_ISDIR(status.st_mode):
                 return _found_upper_directory(tree, parent, name, status)
             return _found_upper_file(tree, parent, name, status)
-    lower = lower_entry(tree, parent.lowers, name)
+    lower = _entry_below(tree, parent, name)
     if lower is None:
         raise no_entry(name)
     return _found_lower(tree, lower)
+
+
+def number_of(tree: Tree, parent: Directory, name: bytes) -> int:
+    """The number of the node that a name leads to, which need not be made for that; OSError ENOENT."""
+    known = parent.known.get(name)
+    return known.number if known is not None else find(tree, parent, name).number
 
 
 def adopt(tree: Tree, parent: Directory, name: bytes, found: Found) -> Node:
@@ -69,6 +76,7 @@ def adopt(tree: Tree, parent: Directory, name: bytes, found: Found) -> Node:
     node = tree.nodes.find(found.number)
     if node is not None:
         if node.is_at(parent, name) and not node.unlinked and node.type == stat.S_IFMT(status.st_mode):
+            parent.known[name] = node
             return node
         if _same_file(tree, node, status):
             return node
@@ -89,16 +97,23 @@ def adopt(tree: Tree, parent: Directory, name: bytes, found: Found) -> Node:
     node.lower_name = found.lower_name
     node.upper = found.in_upper or found.shelter is not None
     tree.nodes.add(node)
+    parent.known[name] = node
     return node
+
+
+def forget_name(parent: Directory, name: bytes) -> None:
+    """To be called before a name is made or taken away: whatever happens then, it has to be looked for again."""
+    parent.known.pop(name, None)
 
 
 def upper_status(tree: Tree, parent: Directory, name: bytes) -> os.stat_result | None:
     """stat(2) of what the upper layer itself has under a name, whiteouts included."""
-    if not parent.upper:
+    if not parent.upper or upper_lacks(parent, name):
         return None
     try:
         return os.stat(name, dir_fd=tree.upper_fd(parent), follow_symlinks=False)
     except FileNotFoundError:
+        missed(tree, parent)
         return None
 
 
@@ -138,7 +153,17 @@ def lower_entry(tree: Tree, lowers: Sequence[LowerDirectory], name: bytes) -> Lo
 
 def lower_shows(tree: Tree, parent: Directory, name: bytes) -> bool:
     """Whether a name would show from below if the upper layer had nothing there."""
-    return bool(parent.lowers) and lower_entry(tree, parent.lowers, name) is not None
+    return _entry_below(tree, parent, name) is not None
+
+
+def _entry_below(tree: Tree, parent: Directory, name: bytes) -> LowerEntry | None:
+    """What the read-only layers show under a name of a directory."""
+    if not parent.lowers or lowers_lack(parent, name):
+        return None
+    entry = lower_entry(tree, parent.lowers, name)
+    if entry is None:
+        missed(tree, parent)
+    return entry
 
 
 def no_entry(name: bytes) -> OSError:
@@ -175,7 +200,7 @@ def _found_upper_directory(tree: Tree, parent: Directory, name: bytes, status: o
     redirect: bytes | None = None
     if not marks.opaque:
         if marks.redirect is None:
-            lower = lower_entry(tree, parent.lowers, name)
+            lower = _entry_below(tree, parent, name)
         elif marks.redirect.startswith(b"/"):
             redirect = marks.redirect
             lower = _lower_path_entry(tree, len(tree.layers), redirect)

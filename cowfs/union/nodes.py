@@ -13,6 +13,7 @@ from collections.abc import Callable
 from cowfs.union.layer import Layer
 
 ROOT_NUMBER = 1
+NO_GROUP = -1
 
 # Numbers by the device that an inode lies on: the first device's inodes keep their numbers, and so on.
 _SLOT_RANGES = ((0, 1 << 31), (1 << 31, 1 << 30), (3 << 30, 1 << 29))
@@ -44,6 +45,7 @@ class Node:
         "name",
         "number",
         "parent",
+        "plain",
         "shelter",
         "type",
         "unlinked",
@@ -64,13 +66,26 @@ class Node:
         # A fixed (dir_fd, name) in the work area: the hard-link index, or the orphans.
         self.shelter: tuple[int, bytes] | None = None
         self.unlinked = False
+        # Known to have neither an ACL nor capabilities.
+        self.plain = False
 
     def is_at(self, parent: "Directory", name: bytes) -> bool:
         return self.parent is parent and self.name == name
 
 
 class Directory(Node):
-    __slots__ = ("default_acl", "listed", "listing", "lowers", "redirect")
+    __slots__ = (
+        "default_acl",
+        "known",
+        "listed",
+        "listing",
+        "lower_names",
+        "lowers",
+        "misses",
+        "passes_group_on",
+        "redirect",
+        "upper_names",
+    )
 
     def __init__(self, number: int, parent: "Directory | None", name: bytes) -> None:
         super().__init__(number, stat.S_IFDIR, parent, name)
@@ -81,6 +96,14 @@ class Directory(Node):
         self.listing: object | None = None  # owned by readdir.py
         self.listed = False
         self.default_acl: bool | None = None  # None: not looked yet
+        # The group that its setgid bit gives to new entries, or NO_GROUP; None: not looked yet.
+        self.passes_group_on: int | None = None
+        # The nodes whose name in this directory is known to lead to them still.
+        self.known: dict[bytes, Node] = {}
+        # Owned by names.py.
+        self.upper_names: set[bytes] | None = None
+        self.lower_names: frozenset[bytes] | None = None
+        self.misses = 0
 
 
 class Numbers:
@@ -161,8 +184,11 @@ class Nodes:
     def move(self, node: Node, parent: Directory, name: bytes) -> None:
         """Give a node another name."""
         former = node.parent
+        if former is not None and former.known.get(node.name) is node:
+            del former.known[node.name]
         node.parent = parent
         node.name = name
+        parent.known[name] = node
         if former is not parent:
             parent.children += 1
             if former is not None:
@@ -186,4 +212,6 @@ class Nodes:
             self._on_drop(current)
             if parent is not None:
                 parent.children -= 1
+                if parent.known.get(current.name) is current:
+                    del parent.known[current.name]
             current = parent

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from cowfs.union.layer import Layer, WritableLayer, opened_up
-from cowfs.union.lookup import find
+from cowfs.union.lookup import number_of
 from cowfs.union.nodes import Directory
 from cowfs.union.tree import SELF, Tree
 
@@ -34,11 +34,11 @@ class Listing:
     """The names of one directory in the order of their cookies."""
 
     def __init__(self, entries: dict[bytes, tuple[int, int]]) -> None:
-        """``entries``: name -> (type, node number or 0 if it has to be looked up)."""
+        """``entries``: name -> (type, node number or 0 as long as it was not looked up)."""
         names = sorted(entries)
         self._names: list[bytes | None] = [*names]
         self._types = array("H", (entries[name][0] for name in names))
-        self._numbers = array("L", (entries[name][1] for name in names))
+        self.numbers = array("L", (entries[name][1] for name in names))
         self._cookies = array("L", range(_PARENT_COOKIE + 1, _PARENT_COOKIE + 1 + len(entries)))
         self._next_cookie = _PARENT_COOKIE + 1 + len(entries)
         self._index: dict[bytes, int] | None = None
@@ -50,12 +50,12 @@ class Listing:
     def __len__(self) -> int:
         return len(self._names) - self._removed
 
-    def after(self, cookie: int) -> Iterator[tuple[bytes, int, int, int]]:
-        """(name, cookie, type, number or 0) of what comes behind a cookie."""
+    def after(self, cookie: int) -> Iterator[tuple[int, bytes, int, int]]:
+        """(position, name, cookie, type) of what comes behind a cookie."""
         for position in range(bisect_right(self._cookies, cookie), len(self._names)):
             name = self._names[position]
             if name is not None:
-                yield name, self._cookies[position], self._types[position], self._numbers[position]
+                yield position, name, self._cookies[position], self._types[position]
 
     def put(self, name: bytes, kind: int) -> None:
         """A name is there now, or is something else now."""
@@ -66,13 +66,13 @@ class Listing:
             index[name] = len(self._names)
             self._names.append(name)
             self._types.append(kind)
-            self._numbers.append(0)
+            self.numbers.append(0)
             self._cookies.append(self._next_cookie)
             self._next_cookie += 1
         else:
             self.subdirectories -= self._types[position] == stat.S_IFDIR
             self._types[position] = kind
-            self._numbers[position] = 0
+            self.numbers[position] = 0
         self.subdirectories += kind == stat.S_IFDIR
 
     def remove(self, name: bytes) -> None:
@@ -95,7 +95,7 @@ class Listing:
         kept = [position for position, name in enumerate(self._names) if name is not None]
         self._names = [self._names[position] for position in kept]
         self._types = array("H", (self._types[position] for position in kept))
-        self._numbers = array("L", (self._numbers[position] for position in kept))
+        self.numbers = array("L", (self.numbers[position] for position in kept))
         self._cookies = array("L", (self._cookies[position] for position in kept))
         self._index = None
         self._removed = 0
@@ -110,14 +110,20 @@ def read_directory(tree: Tree, directory: Directory, cookie: int) -> Iterator[En
     if cookie < _PARENT_COOKIE:
         parent = directory.parent or directory
         yield Entry(b"..", _PARENT_COOKIE, stat.S_IFDIR, parent.number)
-    for name, behind, kind, number in _listing(tree, directory).after(cookie):
-        try:
-            yield Entry(name, behind, kind, number or find(tree, directory, name).number)
-        except FileNotFoundError:  # the layer was changed behind our back
-            continue
+    listing = _listing(tree, directory)
+    for position, name, behind, kind in listing.after(cookie):
+        number = listing.numbers[position]
+        if not number:
+            try:
+                number = listing.numbers[position] = number_of(tree, directory, name)
+            except FileNotFoundError:  # the layer was changed behind our back
+                continue
+        yield Entry(name, behind, kind, number)
 
 
 def is_empty(tree: Tree, directory: Directory) -> bool:
+    if directory.upper_names is not None and not directory.upper_names and not directory.lowers:
+        return True
     return not len(_listing(tree, directory))
 
 

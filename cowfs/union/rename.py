@@ -7,7 +7,8 @@ import stat
 from cowfs import linux
 from cowfs.union.copyup import copy_metadata, copy_up, copy_up_name, refuse_immutable
 from cowfs.union.entries import before_lower_name_goes, lower_name_gone, move_out, name_gone, shelter_node
-from cowfs.union.lookup import lookup, lower_shows, no_entry, upper_status
+from cowfs.union.lookup import forget_name, lookup, lower_shows, no_entry, upper_status
+from cowfs.union.names import name_made
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed, is_empty
 from cowfs.union.tree import Tree, discard
@@ -67,6 +68,8 @@ def _move(
     copy_up(tree, new_parent)
     before_change(tree, old_parent)
     before_change(tree, new_parent)
+    forget_name(old_parent, old_name)
+    forget_name(new_parent, new_name)
     if isinstance(source, Directory):
         _mark_for_move(tree, source, old_parent, old_name, new_parent, new_name)
     if isinstance(target, Directory):
@@ -75,6 +78,7 @@ def _move(
     covers = lower_shows(tree, old_parent, old_name)
     status = upper_status(tree, new_parent, new_name)
     old_fd, new_fd = tree.upper_fd(old_parent), tree.upper_fd(new_parent)
+    name_made(tree, new_parent, new_name)
     if target is not None:
         _before_replacing(tree, target, new_parent, new_name, in_upper=status is not None)
     whiteout = status is not None and tree.is_whiteout(tree.upper, new_fd, new_name, status)
@@ -109,6 +113,8 @@ def _exchange(
     copy_up_name(tree, target, new_parent, new_name)
     before_change(tree, old_parent)
     before_change(tree, new_parent)
+    forget_name(old_parent, old_name)
+    forget_name(new_parent, new_name)
     if isinstance(source, Directory):
         _mark_for_move(tree, source, old_parent, old_name, new_parent, new_name)
     if isinstance(target, Directory):

@@ -38,6 +38,9 @@ class Tree:
         self.files: DescriptorCache[int] = DescriptorCache(capacity)
         # Unchanged directories whose listings are in memory, the oldest first; readdir.py keeps it short.
         self.listings: OrderedDict[Directory, None] = OrderedDict()
+        # Directories whose names are known, the longest known first, and how many that are: names.py keeps them few.
+        self.named_directories: OrderedDict[Directory, None] = OrderedDict()
+        self.names_kept = 0
         # Bytes that a copy-up may copy before the operation returns; beyond that CopyUpNeeded is raised.
         self.copy_up_inline_limit: int | None = None
         # Told of a node whose attributes changed by another operation than one that sets them; an engine replaces it.
@@ -198,6 +201,13 @@ class Tree:
         identity = self.indexed(node)
         return status.st_nlink - 1 + (0 if identity is None else self.links.names_below(identity) or 0)
 
+    def forget_names(self, directory: Directory) -> None:
+        """Know no more which names a directory has."""
+        if directory in self.named_directories:
+            del self.named_directories[directory]
+            self.names_kept -= len(directory.upper_names or ()) + len(directory.lower_names or ())
+            directory.upper_names = directory.lower_names = None
+
     def close(self) -> None:
         """Give back every descriptor, and the disk space of unlinked files."""
         self.files.clear()
@@ -214,6 +224,7 @@ class Tree:
             for lower in node.lowers:
                 self.directories.discard(lower)
             self.listings.pop(node, None)
+            self.forget_names(node)
         if node.shelter is not None and node.shelter[0] == self.upper.orphans_fd:
             discard(*node.shelter, node.type)
 

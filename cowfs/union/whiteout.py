@@ -107,10 +107,13 @@ class Marks:
         value = _get(dir_fd, name, self._origin, writable=writable)
         return None if value is None else parse_identity(value)
 
-    def set_origin(self, dir_fd: int, name: bytes, identity: tuple[int, int]) -> None:
-        """Record the origin; a file that can hold no such attribute (a device, rootless) goes without."""
+    def set_origin(self, file: int | bytes, identity: tuple[int, int]) -> None:
+        """Record the origin of a descriptor's file, or of what is at a path itself.
+
+        A file that can hold no such attribute (a device, rootless) goes without.
+        """
         try:
-            os.setxattr(attribute_path(dir_fd, name), self._origin, format_identity(identity), follow_symlinks=False)
+            os.setxattr(file, self._origin, format_identity(identity), follow_symlinks=isinstance(file, int))
         except OSError as error:
             if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.EACCES):
                 raise

@@ -11,11 +11,23 @@ from cowfs.union.tree import Tree
 from cowfs.union.whiteout import attribute_path
 
 _DEFAULT_ACL = b"system.posix_acl_default"
+_OFTEN_ASKED = frozenset((b"security.capability", b"system.posix_acl_access", _DEFAULT_ACL))
+"""The kernel asks for these, of each file that is written to or used by another than its owner; few files have one."""
 
 
 def get_xattr(tree: Tree, node: Node, name: bytes) -> bytes:
     """OSError ENODATA if there is no such attribute."""
-    return os.getxattr(_path(tree, node), tree.marks.to_stored(name), follow_symlinks=False)
+    if name not in _OFTEN_ASKED:
+        return os.getxattr(_path(tree, node), tree.marks.to_stored(name), follow_symlinks=False)
+    if node.plain:
+        raise OSError(errno.ENODATA, "")
+    path = _path(tree, node)
+    try:
+        return os.getxattr(path, name, follow_symlinks=False)
+    except OSError as error:
+        if error.errno == errno.ENODATA:
+            node.plain = _OFTEN_ASKED.isdisjoint(map(os.fsencode, os.listxattr(path, follow_symlinks=False)))
+        raise
 
 
 def list_xattrs(tree: Tree, node: Node, *, privileged: bool = True) -> list[bytes]:
@@ -30,8 +42,11 @@ def set_xattr(tree: Tree, node: Node, name: bytes, value: bytes, flags: int, *, 
     if flags:
         _check_presence(tree, node, name, flags)
     copy_up(tree, node)
+    node.plain = False
     os.setxattr(_path(tree, node), tree.marks.to_stored(name), value, flags, follow_symlinks=False)
     if kill_setgid:
+        if isinstance(node, Directory):
+            node.passes_group_on = None
         dir_fd, place = tree.locate(node)
         mode = stat.S_IMODE(os.stat(place, dir_fd=dir_fd, follow_symlinks=False).st_mode)
         linux.chmod(dir_fd, place, mode & ~stat.S_ISGID)

@@ -70,11 +70,11 @@ def test_hard_links_of_the_base_stay_one_file(tmp_path: Path, make_tree: MakeTre
 
 def test_an_unlinked_node_keeps_its_content_until_it_is_forgotten(tmp_path: Path, make_tree: MakeTree) -> None:
     tree = make_tree("base")
-    node = files.create(tree, tree.root, b"file", 0o644, ROOT)
+    node, _ = files.create(tree, tree.root, b"file", 0o644, ROOT)
     node.lookups += 1
     data.write(tree, node, 0, b"content", False)
     files.unlink(tree, tree.root, b"file")
-    again = files.create(tree, tree.root, b"file", 0o644, ROOT)
+    again, _ = files.create(tree, tree.root, b"file", 0o644, ROOT)
     assert again is not node
     assert bytes(data.read(tree, node, 0, 10)) == b"content"
     assert attrs.get_attributes(tree, node).nlink == 0
@@ -85,11 +85,11 @@ def test_an_unlinked_node_keeps_its_content_until_it_is_forgotten(tmp_path: Path
 
 def test_a_removed_directory_does_not_give_its_number_to_its_successor(make_tree: MakeTree) -> None:
     tree = make_tree("base")
-    removed = dirs.mkdir(tree, tree.root, b"d", 0o755, ROOT)
+    removed, _ = dirs.mkdir(tree, tree.root, b"d", 0o755, ROOT)
     removed.lookups += 1
     dirs.rmdir(tree, tree.root, b"d")
     for number in range(20):
-        assert dirs.mkdir(tree, tree.root, b"%d" % number, 0o755, ROOT).number != removed.number
+        assert dirs.mkdir(tree, tree.root, b"%d" % number, 0o755, ROOT)[0].number != removed.number
     with pytest.raises(FileNotFoundError):
         files.create(tree, directory(removed), b"file", 0o644, ROOT)
 

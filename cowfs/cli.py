@@ -1,4 +1,7 @@
-"""The command ``cowfs``: what the user types becomes a MountRequest, what goes wrong becomes one sentence."""
+"""The command ``cowfs``: what the user types becomes a MountRequest, what goes wrong becomes one sentence.
+
+The other verbs, with their parsers, are in verbs.py; ``parsers`` has those of all.
+"""
 
 import argparse
 import logging
@@ -12,12 +15,13 @@ from typing import Any, NoReturn
 
 import trio
 
-from cowfs.fuse.device import MountError, MountOptions, unmount
-from cowfs.fuse.engine import NoStatisticsError, read_statistics, statistics_table
+from cowfs.fuse.device import MountError, MountOptions
+from cowfs.fuse.engine import NoStatisticsError
 from cowfs.layers import LayerError
 from cowfs.mount import ENGINES, Mount, MountRequest
+from cowfs.verbs import VERBS, parser_of, summary
 
-_EPILOG = """\
+_EPILOG = f"""\
 The base is never changed. What is written to MOUNTPOINT goes to the layer, which is temporary unless --layer names a
 directory to keep it in; that can be mounted again later, over the same base. umount MOUNTPOINT ends the session.
 
@@ -27,9 +31,8 @@ options of -o, as mount(8) and overlayfs have them:
   allow_other                           let other users in (the kernel checks modes and ACLs in any case)
   ro nosuid nodev noexec noatime        as ever
 
-other commands:
-  cowfs stats MOUNTPOINT                requests by kind, with the time they took
-  cowfs umount MOUNTPOINT               unmount, also when the daemon is gone
+other commands, each with --help (a base of such a name is written ./NAME):
+{summary()}
 """
 
 # Taken because mount(8), fstab or overlayfs habits bring them; they ask for nothing that is not so anyway.
@@ -52,17 +55,27 @@ class UsageError(Exception):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit code. 1: it could not be done, 2: the command line makes no sense."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    verb = _VERBS.get(arguments[0]) if arguments else None
+    verb = VERBS.get(arguments[0]) if arguments else None
     try:
-        return verb(arguments[1:]) if verb is not None else _mount(arguments)
+        if verb is None:
+            return _mount(arguments)
+        return verb.run(parser_of(arguments[0]).parse_args(arguments[1:]))
     except UsageError as error:
         print(f"cowfs: {error}\nTry: cowfs --help", file=sys.stderr)
         return 2
     except (LayerError, MountError, NoStatisticsError) as error:
         print(f"cowfs: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say, not even at exit
+        return 1
     except KeyboardInterrupt:
         return 130
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each verb by its name, and that of mounting, which has none, as ""."""
+    return {"": _parser(), **{name: parser_of(name) for name in VERBS}}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -221,28 +234,6 @@ def _log_to_syslog() -> None:
         handler = logging.handlers.SysLogHandler("/dev/log", logging.handlers.SysLogHandler.LOG_DAEMON)
         handler.setFormatter(logging.Formatter("cowfs: %(message)s"))
         logging.getLogger().addHandler(handler)
-
-
-def _stats(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="cowfs stats", description="What the engine behind a mount counted.")
-    parser.add_argument("mountpoint", metavar="MOUNTPOINT", type=Path)
-    print(statistics_table(read_statistics(parser.parse_args(arguments).mountpoint)))
-    return 0
-
-
-def _umount(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="cowfs umount", description="Unmount, also when the daemon is gone.")
-    parser.add_argument("mountpoint", metavar="MOUNTPOINT", type=Path)
-    mountpoint: Path = parser.parse_args(arguments).mountpoint
-    try:
-        os.statvfs(mountpoint)
-    except OSError as error:
-        print(f"The daemon of {mountpoint} is gone ({error.strerror}); removing the dead mount.")
-    unmount(mountpoint)
-    return 0
-
-
-_VERBS: dict[str, Callable[[list[str]], int]] = {"stats": _stats, "umount": _umount}
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -85,6 +86,7 @@ class Mount:
         undo.callback(os.close, layers.lock(place.upper, exclusive=True))
         undo.callback(layers.discard, place)
         upper, marks = layers.open_upper(place, user_marks=request.user_marks)
+        self._settings.facts.update(_facts(request, place, bases))
         tree = Tree(opened, upper, marks, durable=request.durable)
         undo.callback(tree.close)
         if place.fresh:
@@ -131,6 +133,18 @@ class Mount:
                     scope.cancel()
             finally:
                 signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+
+
+def _facts(request: MountRequest, place: layers.Upper, bases: list[Path]) -> dict[str, Any]:
+    """What `cowfs status` tells of a mount."""
+    return {
+        "bases": [str(base) for base in bases],
+        "layer": None if place.directory is None else str(place.directory),
+        "upper": str(place.upper),
+        "temporary": place.temporary,
+        "engine": request.engine,
+        "process": os.getpid(),
+    }
 
 
 def _complete(tree: Tree) -> None:

@@ -5,12 +5,17 @@ A verb's function gets its parsed arguments and returns the exit code; what goes
 
 import argparse
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from cowfs import layers, report, status
+from cowfs.changes import find_changes
 from cowfs.fuse.device import unmount
 from cowfs.fuse.engine import read_statistics, statistics_table
+from cowfs.mounts import layer_of, mounts
+from cowfs.views import open_views
 
 
 class Verb(NamedTuple):
@@ -47,6 +52,14 @@ def _mountpoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("mountpoint", metavar="MOUNTPOINT", type=Path)
 
 
+def _layer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("layer", metavar="LAYER", type=Path, help="the layer's directory")
+
+
+def _layer_or_mountpoint(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("place", metavar="LAYER", type=Path, help="a layer's directory, or a mount point")
+
+
 def _stats(parsed: argparse.Namespace) -> int:
     print(statistics_table(read_statistics(parsed.mountpoint)))
     return 0
@@ -62,7 +75,52 @@ def _umount(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _diff_arguments(parser: argparse.ArgumentParser) -> None:
+    _layer_or_mountpoint(parser)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--stat", dest="form", action="store_const", const=report.totals, help="only the sums")
+    form.add_argument(
+        "--name-status", dest="form", action="store_const", const=report.name_status, help="letter and path, with tabs"
+    )
+    form.add_argument("--json", dest="form", action="store_const", const=report.as_json, help="a list of objects")
+    parser.set_defaults(form=report.listing)
+
+
+def _diff(parsed: argparse.Namespace) -> int:
+    directory, mounted = layer_of(parsed.place)
+    with open_views(directory, mounted=mounted) as views:
+        sys.stdout.write(parsed.form(find_changes(views)))
+    return 0
+
+
+def _list(_: argparse.Namespace) -> int:
+    print(status.table(mounts()))
+    return 0
+
+
+def _status(parsed: argparse.Namespace) -> int:
+    print(status.describe(parsed.place))
+    return 0
+
+
+def _discard(parsed: argparse.Namespace) -> int:
+    layers.discard_kept(parsed.layer)
+    return 0
+
+
+_DIFF_DETAILS = """\
+Each line has a letter, by how much the entry grew, and its path:
+  A added        M other content or type      P other mode, owner, times or attributes, same content
+  D deleted      R renamed, from where to where
+Of a renamed directory only what else changed in it follows. The times of directories are no change. In a path, control
+characters, backslashes and bytes that are no UTF-8 are written \\ooo.
+"""
+
 VERBS = {
+    "diff": Verb("LAYER", "what a layer changes, mounted or not", _diff_arguments, _diff, _DIFF_DETAILS),
+    "status": Verb("LAYER", "a layer's bases, state, size and mount", _layer_or_mountpoint, _status),
+    "list": Verb("", "what is mounted, and where the layers are", lambda _: None, _list),
+    "discard": Verb("LAYER", "remove a layer that is not in use", _layer, _discard),
     "stats": Verb("MOUNTPOINT", "requests by kind, with the time they took", _mountpoint, _stats),
     "umount": Verb("MOUNTPOINT", "unmount, also when the daemon is gone", _mountpoint, _umount),
 }

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from cowfs import layers, report, status
+from cowfs import commit, layers, report, status
 from cowfs.changes import find_changes
 from cowfs.fuse.device import unmount
 from cowfs.fuse.engine import read_statistics, statistics_table
@@ -108,6 +108,22 @@ def _discard(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _commit_arguments(parser: argparse.ArgumentParser) -> None:
+    _layer(parser)
+    parser.add_argument("base", metavar="BASE", type=Path, help="the new directory, which must not exist yet")
+    parser.add_argument(
+        "--in-place", action="store_true", help="BASE is the layer's own base: replace it; the layer is of no use then"
+    )
+
+
+def _commit(parsed: argparse.Namespace) -> int:
+    if parsed.in_place:
+        commit.commit_in_place(parsed.layer, parsed.base)
+    else:
+        commit.commit(parsed.layer, parsed.base)
+    return 0
+
+
 _DIFF_DETAILS = """\
 Each line has a letter, by how much the entry grew, and its path:
   A added        M other content or type      P other mode, owner, times or attributes, same content
@@ -120,6 +136,7 @@ VERBS = {
     "diff": Verb("LAYER", "what a layer changes, mounted or not", _diff_arguments, _diff, _DIFF_DETAILS),
     "status": Verb("LAYER", "a layer's bases, state, size and mount", _layer_or_mountpoint, _status),
     "list": Verb("", "what is mounted, and where the layers are", lambda _: None, _list),
+    "commit": Verb("LAYER BASE", "merge a layer over its base into a new base", _commit_arguments, _commit),
     "discard": Verb("LAYER", "remove a layer that is not in use", _layer, _discard),
     "stats": Verb("MOUNTPOINT", "requests by kind, with the time they took", _mountpoint, _stats),
     "umount": Verb("MOUNTPOINT", "unmount, also when the daemon is gone", _mountpoint, _umount),

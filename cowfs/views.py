@@ -5,6 +5,7 @@ is an empty directory that goes with the view.
 """
 
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -35,6 +36,8 @@ def open_views(directory: Path, *, mounted: bool = False) -> Iterator[Views]:
     """Open a layer and what it was made over. LayerError. ``mounted``: also while it is."""
     directory = directory.resolve()
     layers.require_layer(directory)
+    # Trees are as deep as they like. The calls of Python functions take no C stack.
+    sys.setrecursionlimit(1_000_000)
     metadata = layers.read_metadata(directory)
     bases = [Path(base["path"]) for base in metadata["bases"]]
     layers.identify(layers.Upper(directory / "upper", directory / "work", directory), bases)

@@ -65,10 +65,7 @@ class CopyUpJob:
         return True
 
     def copy(self) -> None:
-        if self.status.st_blocks * 512 >= self.status.st_size:
-            _copy_data(self._source, self._target, 0, self.size)
-        else:
-            _copy_sparse(self._source, self._target, self.size)
+        copy_content(self._source, self._target, self.status, self.size)
         if self._tree.durable:
             os.fdatasync(self._target)
 
@@ -297,6 +294,14 @@ def _copy_xattrs(tree: Tree, source: bytes, target: bytes) -> None:
             # What only a privileged daemon may set means nothing in the nosuid mount of one that is not.
             if error.errno not in _NO_XATTRS:
                 raise
+
+
+def copy_content(source: int, target: int, status: os.stat_result, size: int) -> None:
+    """Copy the first ``size`` bytes of a file of this ``status`` into an empty one."""
+    if status.st_blocks * 512 >= status.st_size:
+        _copy_data(source, target, 0, size)
+    else:
+        _copy_sparse(source, target, size)
 
 
 def _copy_sparse(source: int, target: int, size: int) -> None:

@@ -19,7 +19,7 @@ from cowfs.fuse.device import MountError, MountOptions
 from cowfs.fuse.engine import NoStatisticsError
 from cowfs.layers import LayerError
 from cowfs.mount import ENGINES, Mount, MountRequest
-from cowfs.verbs import VERBS, parser_of, summary
+from cowfs.verbs import VERBS, parser_of, split, summary
 
 _EPILOG = f"""\
 The base is never changed. What is written to MOUNTPOINT goes to the layer, which is temporary unless --layer names a
@@ -135,7 +135,7 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
         raise UsageError("A layer and upperdir= are two places to write to: give one of them.")
     if request.work is not None and request.upper is None:
         raise UsageError("workdir= goes with upperdir=.")
-    if "" in (paths := _split(bases, ":")):
+    if "" in (paths := split(bases, ":")):
         raise UsageError(f"{bases!r} names no base.")
     request.bases = [Path(path) for path in paths]
     request.options = MountOptions(source=bases, **flags)
@@ -143,25 +143,8 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
 
 
 def _options(given: list[str]) -> list[tuple[str, str]]:
-    pairs = (option.partition("=") for text in given for option in _split(text, ",") if option)
+    pairs = (option.partition("=") for text in given for option in split(text, ",") if option)
     return [(name, value) for name, _, value in pairs]
-
-
-def _split(text: str, separator: str) -> list[str]:
-    """Split at a separator that no backslash precedes, as overlayfs does."""
-    parts = [""]
-    escaped = False
-    for character in text:
-        if escaped:
-            parts[-1] += character
-            escaped = False
-        elif character == "\\":
-            escaped = True
-        elif character == separator:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
 
 
 def _path(name: str, value: str) -> Path:

@@ -81,25 +81,9 @@ class Mount:
         request = self._request
         _refuse_overlap(request)
         bases = [base.resolve() for base in request.bases]
-        opened = layers.open_bases(bases)
         place = _make_place(request)
-        undo.callback(os.close, layers.lock(place.upper, exclusive=True))
-        undo.callback(layers.discard, place)
-        upper, marks = layers.open_upper(place, user_marks=request.user_marks)
         self._settings.facts.update(_facts(request, place, bases))
-        tree = Tree(opened, upper, marks, durable=request.durable)
-        undo.callback(tree.close)
-        if place.fresh:
-            copy_root(tree)
-        clean = layers.ended_cleanly(place)
-        identities = layers.identify(place, bases)
-        record = partial(layers.record, place, upper, marks, identities, durable=request.durable)
-        record("mounted")
-        undo.callback(record, "clean")
-        if not clean:
-            recount_names(tree)
-        if not place.temporary:
-            undo.callback(_complete, tree)
+        tree = open_tree(place, bases, undo, user_marks=request.user_marks, durable=request.durable)
         tree.copy_up_inline_limit = _INLINE_COPY
         return tree
 
@@ -133,6 +117,30 @@ class Mount:
                     scope.cancel()
             finally:
                 signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+
+
+def open_tree(
+    place: layers.Upper, bases: list[Path], undo: ExitStack, *, user_marks: bool = False, durable: bool = False
+) -> Tree:
+    """Open bases and a layer to write to, which is locked and marked as in use until ``undo``, and then clean."""
+    opened = layers.open_bases(bases)
+    undo.callback(os.close, layers.lock(place.upper, exclusive=True))
+    undo.callback(layers.discard, place)
+    upper, marks = layers.open_upper(place, user_marks=user_marks)
+    tree = Tree(opened, upper, marks, durable=durable)
+    undo.callback(tree.close)
+    if place.fresh:
+        copy_root(tree)
+    clean = layers.ended_cleanly(place)
+    identities = layers.identify(place, bases)
+    record = partial(layers.record, place, upper, marks, identities, durable=durable)
+    record("mounted")
+    undo.callback(record, "clean")
+    if not clean:
+        recount_names(tree)
+    if not place.temporary:
+        undo.callback(_complete, tree)
+    return tree
 
 
 def _facts(request: MountRequest, place: layers.Upper, bases: list[Path]) -> dict[str, Any]:

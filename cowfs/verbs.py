@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from cowfs import commit, layers, report, status
+from cowfs import commit, export, imports, layers, report, status
 from cowfs.changes import find_changes
 from cowfs.fuse.device import unmount
 from cowfs.fuse.engine import read_statistics, statistics_table
@@ -28,6 +28,23 @@ class Verb(NamedTuple):
     run: Callable[[argparse.Namespace], int]
     details: str = ""
     """What its own --help says beyond that."""
+
+
+def split(text: str, separator: str) -> list[str]:
+    """Split at a separator that no backslash precedes, as overlayfs does."""
+    parts = [""]
+    escaped = False
+    for character in text:
+        if escaped:
+            parts[-1] += character
+            escaped = False
+        elif character == "\\":
+            escaped = True
+        elif character == separator:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
@@ -124,6 +141,40 @@ def _commit(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    _layer(parser)
+    parser.add_argument("--format", choices=export.FORMATS, default="tar", help="see below; default: %(default)s")
+    parser.add_argument("-o", "--output", metavar="PATH", type=Path, help="instead of the standard output")
+
+
+def _export(parsed: argparse.Namespace) -> int:
+    for path in export.FORMATS[parsed.format](parsed.layer, parsed.output):
+        print(f"cowfs: {report.shown(path)} is a socket: left out", file=sys.stderr)
+    return 0
+
+
+def _import_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "source", metavar="FILE", type=Path, help="an OCI layer (tar), an overlayfs upper directory, or -"
+    )
+    parser.add_argument("layer", metavar="LAYER", type=Path, help="the layer's directory, which must not exist yet")
+    parser.add_argument("--base", metavar="BASE[:LOWER...]", required=True, help="what the layer is to lie over")
+
+
+def _import(parsed: argparse.Namespace) -> int:
+    imports.import_layer(parsed.source, parsed.layer, [Path(base) for base in split(parsed.base, ":")])
+    return 0
+
+
+_EXPORT_DETAILS = """\
+formats:
+  tar       the whole tree, as a mount of the layer shows it
+  oci       the layer's changes, as a layer of an OCI image: a tar archive with .wh. files for what was deleted
+  overlay   the layer's changes, as an upper or lower directory of the kernel's overlayfs
+
+The archives are reproducible: sorted, with numeric owners, attributes and ACLs as SCHILY.xattr records.
+"""
+
 _DIFF_DETAILS = """\
 Each line has a letter, by how much the entry grew, and its path:
   A added        M other content or type      P other mode, owner, times or attributes, same content
@@ -137,6 +188,8 @@ VERBS = {
     "status": Verb("LAYER", "a layer's bases, state, size and mount", _layer_or_mountpoint, _status),
     "list": Verb("", "what is mounted, and where the layers are", lambda _: None, _list),
     "commit": Verb("LAYER BASE", "merge a layer over its base into a new base", _commit_arguments, _commit),
+    "export": Verb("LAYER", "a layer as tar, OCI layer or overlay", _export_arguments, _export, _EXPORT_DETAILS),
+    "import": Verb("FILE LAYER --base BASE", "a layer from an OCI or overlay one", _import_arguments, _import),
     "discard": Verb("LAYER", "remove a layer that is not in use", _layer, _discard),
     "stats": Verb("MOUNTPOINT", "requests by kind, with the time they took", _mountpoint, _stats),
     "umount": Verb("MOUNTPOINT", "unmount, also when the daemon is gone", _mountpoint, _umount),

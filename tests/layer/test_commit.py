@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.harness.bench import Workbench
-from tests.harness.command import cowfs
 from tests.harness.snapshot import differences, snapshot
 from tests.harness.trees import file, link_to
+from tests.layer.command import cowfs_forked as cowfs
 from tests.layer.sessions import BASE, Session
 
 

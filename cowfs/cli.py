@@ -7,6 +7,7 @@ import argparse
 import logging
 import logging.handlers
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,7 +27,7 @@ The base is never changed. What is written to MOUNTPOINT goes to the layer, whic
 directory to keep it in; that can be mounted again later, over the same base. umount MOUNTPOINT ends the session.
 
 options of -o, as mount(8) and overlayfs have them:
-  layer=DIR sync engine=NAME            as --layer, --sync, --engine
+  layer=DIR sync engine=NAME quota=SIZE[:INODES]    as --layer, --sync, --engine, --quota
   lowerdir=TOP:LOWER upperdir=DIR workdir=DIR userxattr    overlayfs's; BASE is then only a name
   allow_other                           let other users in (the kernel checks modes and ACLs in any case)
   ro nosuid nodev noexec noatime        as ever
@@ -94,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("mountpoint", metavar="MOUNTPOINT", type=Path, help="existing directory to show it on")
     parser.add_argument("--layer", metavar="DIR", type=Path, help="keep what is written in DIR")
     parser.add_argument("--sync", action="store_true", help="fsync reaches the disk (it is ignored otherwise)")
+    parser.add_argument("--quota", metavar="SIZE[,INODES]", type=_quota, help="limit of what is written, as 4G,100000")
     parser.add_argument("--engine", choices=ENGINES, default="direct", help="default: %(default)s")
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground; Ctrl-C unmounts")
     parser.add_argument("--debug", action="store_true", help="print every request; implies -f")
@@ -116,6 +118,7 @@ def _mount(arguments: list[str]) -> int:
 def _request(parsed: argparse.Namespace) -> MountRequest:
     """The mount that the command line asks for. UsageError for an option nobody knows."""
     request = MountRequest([], parsed.mountpoint, parsed.layer, durable=parsed.sync, engine=parsed.engine)
+    request.quota = parsed.quota
     bases: str = parsed.base
     flags: dict[str, Any] = {}
     for name, value in _options(parsed.options):
@@ -125,6 +128,8 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
             setattr(request, _DIRECTORIES[name], _path(name, value))
         elif name == "engine" and value in ENGINES:
             request.engine = value
+        elif name == "quota":
+            request.quota = _quota(value)
         elif name in _SWITCHES:
             setattr(request, _SWITCHES[name], True)
         elif name in _FLAGS:
@@ -145,6 +150,16 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
 def _options(given: list[str]) -> list[tuple[str, str]]:
     pairs = (option.partition("=") for text in given for option in split(text, ",") if option)
     return [(name, value) for name, _, value in pairs]
+
+
+def _quota(text: str) -> tuple[int | None, int | None]:
+    """Bytes and inodes; either may be left empty."""
+    found = re.fullmatch(r"(?:(\d+)([KMGT]?)(?:i?B)?)?(?:[,:](\d+)?)?", text, re.IGNORECASE)
+    if found is None or not text.strip(",:"):
+        raise UsageError(f"{text!r} is no quota: give a size, a number of inodes or both, as 4G, 4G,100000 or ,100000.")
+    size, unit, inodes = found.groups()
+    power = " KMGT".index((unit or " ").upper())
+    return (int(size) << 10 * power if size else None), (int(inodes) if inodes else None)
 
 
 def _path(name: str, value: str) -> Path:

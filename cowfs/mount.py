@@ -21,6 +21,7 @@ from cowfs.fuse.session import Session
 from cowfs.layers import LayerError
 from cowfs.union.complete import complete_layer, recount_names
 from cowfs.union.copyup import copy_root
+from cowfs.union.quota import Quota
 from cowfs.union.tree import Tree
 
 _log = logging.getLogger("cowfs")
@@ -45,6 +46,8 @@ class MountRequest:
     work: Path | None = None
     user_marks: bool = False
     durable: bool = False
+    quota: tuple[int | None, int | None] | None = None
+    """Bytes and inodes."""
     engine: str = "direct"
     options: MountOptions = field(default_factory=MountOptions)
     debug: Callable[[str], None] | None = None
@@ -84,6 +87,9 @@ class Mount:
         place = _make_place(request)
         self._settings.facts.update(_facts(request, place, bases))
         tree = open_tree(place, bases, undo, user_marks=request.user_marks, durable=request.durable)
+        if request.quota is not None:
+            tree.quota = Quota([tree.upper.root_fd, tree.upper.work_fd], *request.quota)
+            undo.callback(setattr, tree, "quota", None)  # putting the layer away must not fail
         tree.copy_up_inline_limit = _INLINE_COPY
         return tree
 

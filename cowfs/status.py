@@ -10,6 +10,7 @@ from cowfs.fuse.engine import read_statistics
 from cowfs.layers import LayerError
 from cowfs.mounts import Mounted, layer_of, mounts
 from cowfs.report import readable
+from cowfs.union.quota import usage
 
 
 def describe(path: Path) -> str:
@@ -18,7 +19,7 @@ def describe(path: Path) -> str:
     directory = layer_of(path)[0].resolve()
     metadata = layers.read_metadata(directory)
     mounted = [mount for mount in mounts() if mount.facts and mount.facts["layer"] == str(directory)]
-    size, entries = usage(directory / "upper")
+    size, entries = _usage(directory)
     rows = [("layer", str(directory))]
     rows += [("base", _base_line(base)) for base in metadata["bases"]]
     rows.append(("state", _state(metadata["state"], directory)))
@@ -28,7 +29,7 @@ def describe(path: Path) -> str:
         for mount in mounted[:1]
         if mount.facts
     ]
-    rows.append(("size", f"{readable(size)} in {entries} entries"))
+    rows.append(("size", f"{readable(size)} in {entries} inodes"))
     rows.append(("marks", f"{metadata['marks']}.overlay.*, whiteouts by {metadata['whiteouts']}"))
     if statistics:
         rows.append(("requests", str(sum(numbers["requests"] for numbers in statistics["opcodes"].values()))))
@@ -54,20 +55,13 @@ def table(found: Iterable[Mounted]) -> str:
     return "\n".join(f"{one:<{widths[0]}}  {two:<{widths[1]}}  {three}".rstrip() for one, two, three in rows)
 
 
-def usage(directory: Path) -> tuple[int, int]:
-    """The bytes on the disk and the number of entries below a directory; a hard link counts once."""
-    blocks = entries = 0
-    seen: set[int] = set()
-    for _, _, files, fd in os.fwalk(directory, follow_symlinks=False):
-        blocks += os.fstat(fd).st_blocks
-        entries += 1
-        for name in files:
-            status = os.stat(name, dir_fd=fd, follow_symlinks=False)
-            entries += 1
-            if status.st_nlink == 1 or status.st_ino not in seen:
-                seen.add(status.st_ino)
-                blocks += status.st_blocks
-    return blocks * 512, entries - 1
+def _usage(directory: Path) -> tuple[int, int]:
+    fds = [os.open(directory / part, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW) for part in ("upper", "work")]
+    try:
+        return usage(fds)
+    finally:
+        for fd in fds:
+            os.close(fd)
 
 
 def _base_line(base: dict[str, str]) -> str:

@@ -47,6 +47,8 @@ class CopyUpJob:
         self.size = self.status.st_size if size is None else min(size, self.status.st_size)
         try:
             _refuse_flags(self._source, node.name)
+            if tree.quota is not None:
+                tree.quota.take(min(self.size, self.status.st_blocks * 512), 1)
             self._target = _create_staged(tree, self._staged)
         except OSError:
             os.close(self._source)
@@ -168,6 +170,8 @@ def _copy_up_special(tree: Tree, node: Node) -> None:
     """A symbolic link, device, FIFO or socket."""
     dir_fd, name = tree.locate(node)
     status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    if tree.quota is not None:
+        tree.quota.take(0, 1)
     staged = tree.upper.staging_name()
     if node.type == stat.S_IFLNK:
         os.symlink(os.readlink(name, dir_fd=dir_fd), staged, dir_fd=tree.upper.staging_fd)
@@ -196,6 +200,8 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
     refuse_immutable(tree, directory)
     dir_fd, name = tree.locate(directory)
     status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    if tree.quota is not None:
+        tree.quota.take(0, 1)
     staging_fd = tree.upper.staging_fd
     staged = tree.upper.staging_name()
     os.mkdir(staged, 0o700, dir_fd=staging_fd)

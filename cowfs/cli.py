@@ -1,9 +1,13 @@
-"""The command ``cowfs``: what the user types becomes a MountRequest, what goes wrong becomes one sentence."""
+"""The command ``cowfs``: what the user types becomes a MountRequest, what goes wrong becomes one sentence.
+
+The other verbs, with their parsers, are in verbs.py; ``parsers`` has those of all.
+"""
 
 import argparse
 import logging
 import logging.handlers
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,24 +16,24 @@ from typing import Any, NoReturn
 
 import trio
 
-from cowfs.fuse.device import MountError, MountOptions, unmount
-from cowfs.fuse.engine import NoStatisticsError, read_statistics, statistics_table
+from cowfs.fuse.device import MountError, MountOptions
+from cowfs.fuse.engine import NoStatisticsError
 from cowfs.layers import LayerError
 from cowfs.mount import ENGINES, Mount, MountRequest
+from cowfs.verbs import VERBS, parser_of, split, summary
 
-_EPILOG = """\
+_EPILOG = f"""\
 The base is never changed. What is written to MOUNTPOINT goes to the layer, which is temporary unless --layer names a
 directory to keep it in; that can be mounted again later, over the same base. umount MOUNTPOINT ends the session.
 
 options of -o, as mount(8) and overlayfs have them:
-  layer=DIR sync engine=NAME            as --layer, --sync, --engine
+  layer=DIR sync engine=NAME quota=SIZE[:INODES]    as --layer, --sync, --engine, --quota
   lowerdir=TOP:LOWER upperdir=DIR workdir=DIR userxattr    overlayfs's; BASE is then only a name
   allow_other                           let other users in (the kernel checks modes and ACLs in any case)
   ro nosuid nodev noexec noatime        as ever
 
-other commands:
-  cowfs stats MOUNTPOINT                requests by kind, with the time they took
-  cowfs umount MOUNTPOINT               unmount, also when the daemon is gone
+other commands, each with --help (a base of such a name is written ./NAME):
+{summary()}
 """
 
 # Taken because mount(8), fstab or overlayfs habits bring them; they ask for nothing that is not so anyway.
@@ -52,17 +56,31 @@ class UsageError(Exception):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit code. 1: it could not be done, 2: the command line makes no sense."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    verb = _VERBS.get(arguments[0]) if arguments else None
+    verb = VERBS.get(arguments[0]) if arguments else None
     try:
-        return verb(arguments[1:]) if verb is not None else _mount(arguments)
+        if verb is None:
+            return _mount(arguments)
+        return verb.run(parser_of(arguments[0]).parse_args(arguments[1:]))
     except UsageError as error:
         print(f"cowfs: {error}\nTry: cowfs --help", file=sys.stderr)
         return 2
     except (LayerError, MountError, NoStatisticsError) as error:
         print(f"cowfs: {error}", file=sys.stderr)
         return 1
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say, not even at exit
+        return 1
+    except OSError as error:
+        name = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        print(f"cowfs: {name}{error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
+
+
+def parsers() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each verb by its name, and that of mounting, which has none, as ""."""
+    return {"": _parser(), **{name: parser_of(name) for name in VERBS}}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -77,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("mountpoint", metavar="MOUNTPOINT", type=Path, help="existing directory to show it on")
     parser.add_argument("--layer", metavar="DIR", type=Path, help="keep what is written in DIR")
     parser.add_argument("--sync", action="store_true", help="fsync reaches the disk (it is ignored otherwise)")
+    parser.add_argument("--quota", metavar="SIZE[,INODES]", type=_quota, help="limit of what is written, as 4G,100000")
     parser.add_argument("--engine", choices=ENGINES, default="direct", help="default: %(default)s")
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground; Ctrl-C unmounts")
     parser.add_argument("--debug", action="store_true", help="print every request; implies -f")
@@ -99,6 +118,7 @@ def _mount(arguments: list[str]) -> int:
 def _request(parsed: argparse.Namespace) -> MountRequest:
     """The mount that the command line asks for. UsageError for an option nobody knows."""
     request = MountRequest([], parsed.mountpoint, parsed.layer, durable=parsed.sync, engine=parsed.engine)
+    request.quota = parsed.quota
     bases: str = parsed.base
     flags: dict[str, Any] = {}
     for name, value in _options(parsed.options):
@@ -108,6 +128,8 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
             setattr(request, _DIRECTORIES[name], _path(name, value))
         elif name == "engine" and value in ENGINES:
             request.engine = value
+        elif name == "quota":
+            request.quota = _quota(value)
         elif name in _SWITCHES:
             setattr(request, _SWITCHES[name], True)
         elif name in _FLAGS:
@@ -118,7 +140,7 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
         raise UsageError("A layer and upperdir= are two places to write to: give one of them.")
     if request.work is not None and request.upper is None:
         raise UsageError("workdir= goes with upperdir=.")
-    if "" in (paths := _split(bases, ":")):
+    if "" in (paths := split(bases, ":")):
         raise UsageError(f"{bases!r} names no base.")
     request.bases = [Path(path) for path in paths]
     request.options = MountOptions(source=bases, **flags)
@@ -126,25 +148,18 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
 
 
 def _options(given: list[str]) -> list[tuple[str, str]]:
-    pairs = (option.partition("=") for text in given for option in _split(text, ",") if option)
+    pairs = (option.partition("=") for text in given for option in split(text, ",") if option)
     return [(name, value) for name, _, value in pairs]
 
 
-def _split(text: str, separator: str) -> list[str]:
-    """Split at a separator that no backslash precedes, as overlayfs does."""
-    parts = [""]
-    escaped = False
-    for character in text:
-        if escaped:
-            parts[-1] += character
-            escaped = False
-        elif character == "\\":
-            escaped = True
-        elif character == separator:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
+def _quota(text: str) -> tuple[int | None, int | None]:
+    """Bytes and inodes; either may be left empty."""
+    found = re.fullmatch(r"(?:(\d+)([KMGT]?)(?:i?B)?)?(?:[,:](\d+)?)?", text, re.IGNORECASE)
+    if found is None or not text.strip(",:"):
+        raise UsageError(f"{text!r} is no quota: give a size, a number of inodes or both, as 4G, 4G,100000 or ,100000.")
+    size, unit, inodes = found.groups()
+    power = " KMGT".index((unit or " ").upper())
+    return (int(size) << 10 * power if size else None), (int(inodes) if inodes else None)
 
 
 def _path(name: str, value: str) -> Path:
@@ -221,28 +236,6 @@ def _log_to_syslog() -> None:
         handler = logging.handlers.SysLogHandler("/dev/log", logging.handlers.SysLogHandler.LOG_DAEMON)
         handler.setFormatter(logging.Formatter("cowfs: %(message)s"))
         logging.getLogger().addHandler(handler)
-
-
-def _stats(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="cowfs stats", description="What the engine behind a mount counted.")
-    parser.add_argument("mountpoint", metavar="MOUNTPOINT", type=Path)
-    print(statistics_table(read_statistics(parser.parse_args(arguments).mountpoint)))
-    return 0
-
-
-def _umount(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="cowfs umount", description="Unmount, also when the daemon is gone.")
-    parser.add_argument("mountpoint", metavar="MOUNTPOINT", type=Path)
-    mountpoint: Path = parser.parse_args(arguments).mountpoint
-    try:
-        os.statvfs(mountpoint)
-    except OSError as error:
-        print(f"The daemon of {mountpoint} is gone ({error.strerror}); removing the dead mount.")
-    unmount(mountpoint)
-    return 0
-
-
-_VERBS: dict[str, Callable[[list[str]], int]] = {"stats": _stats, "umount": _umount}
 
 
 if __name__ == "__main__":

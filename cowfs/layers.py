@@ -65,8 +65,17 @@ def is_layer(path: Path) -> bool:
     return _type(path / _METADATA) == stat.S_IFREG and _type(path / "upper") == stat.S_IFDIR
 
 
-def open_bases(paths: list[Path]) -> list[Layer]:
-    """Open the read-only layers, topmost first; each layer among them is locked against being written."""
+def require_layer(path: Path) -> None:
+    """LayerError if a directory is no layer."""
+    if not is_layer(path):
+        raise LayerError(f"{path} is not a layer: it has no {_METADATA} with an upper directory beside it.")
+
+
+def open_bases(paths: list[Path], *, mounted: Path | None = None) -> list[Layer]:
+    """Open the read-only layers, topmost first; each layer among them is locked against being written.
+
+    ``mounted``: the one that may be in use, since it is only looked at.
+    """
     layers: list[Layer] = []
     try:
         for index, path in enumerate(paths):
@@ -75,8 +84,9 @@ def open_bases(paths: list[Path]) -> list[Layer]:
             place = find_base(path)
             by_attribute = False
             if is_layer(path):
-                by_attribute = _read_metadata(path)["whiteouts"] == "attribute"
-                lock(place, exclusive=False)
+                by_attribute = read_metadata(path)["whiteouts"] == "attribute"
+                if path != mounted:
+                    lock(place, exclusive=False)
             position = len(paths) - 1 - index
             index_path = os.fsencode(links) if brings_index else None
             layers.append(Layer(os.fsencode(place), position, index_path, attribute_whiteouts=by_attribute))
@@ -127,10 +137,13 @@ def make_temporary() -> Upper:
     return replace(made, temporary=True)
 
 
-def lock(upper: Path, *, exclusive: bool) -> int:
-    """Lock a layer for the life of the returned descriptor, flock(2). LayerError if somebody else has it."""
+def lock(upper: Path, *, exclusive: bool, patience: float = _LOCKED_WITHIN) -> int:
+    """Lock a layer for the life of the returned descriptor, flock(2). LayerError if somebody else has it.
+
+    ``patience``: how many seconds to wait for it.
+    """
     fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    give_up = time.monotonic() + _LOCKED_WITHIN
+    give_up = time.monotonic() + patience
     while True:
         try:
             fcntl.flock(fd, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
@@ -161,7 +174,7 @@ def identify(place: Upper, bases: list[Path]) -> list[dict[str, Any]]:
     """What a layer has to remember of its bases; LayerError if it was made over something else."""
     identities = [_identity(base) for base in bases]
     if place.directory is not None and (place.directory / _METADATA).exists():
-        recorded = _read_metadata(place.directory)["bases"]
+        recorded = read_metadata(place.directory)["bases"]
         if [base["identity"] for base in recorded] != [base["identity"] for base in identities]:
             former = ":".join(str(base["path"]) for base in recorded)
             raise LayerError(
@@ -169,6 +182,17 @@ def identify(place: Upper, bases: list[Path]) -> list[dict[str, Any]]:
                 "its changes would meet other files. Give the base it was made over, or another layer."
             )
     return identities
+
+
+def base_problem(recorded: dict[str, str]) -> str:
+    """Why a base is not what a layer was made over; "" if it is."""
+    try:
+        known = _identity(Path(recorded["path"]))["identity"] == recorded["identity"]
+    except LayerError:
+        return "missing"
+    except OSError as error:
+        return str(error.strerror)
+    return "" if known else "another directory than the layer was made over"
 
 
 def record(
@@ -198,13 +222,23 @@ def ended_cleanly(place: Upper) -> bool:
     """Whether the last session of a layer, if there was one, was not killed; False where nothing is recorded of it."""
     if place.fresh:
         return True
-    return place.directory is not None and _read_metadata(place.directory)["state"] == "clean"
+    return place.directory is not None and read_metadata(place.directory)["state"] == "clean"
 
 
 def discard(place: Upper) -> None:
     """Remove a temporary layer, whatever modes the session gave to what it holds."""
     if place.temporary and place.directory is not None:
         remove_tree(place.directory)
+
+
+def discard_kept(path: Path) -> None:
+    """Remove a layer that nobody uses. LayerError."""
+    require_layer(path)
+    fd = lock(path / "upper", exclusive=True)
+    try:
+        remove_tree(path)
+    finally:
+        os.close(fd)
 
 
 def remove_tree(path: Path) -> None:
@@ -237,7 +271,7 @@ def _namespace(place: Upper, *, user_marks: bool) -> str:
     """The name space of extended attributes for the marks: "trusted" where the daemon may write it, else "user"."""
     recorded = None
     if place.directory is not None and (place.directory / _METADATA).exists():
-        recorded = _read_metadata(place.directory)["marks"]
+        recorded = read_metadata(place.directory)["marks"]
     may_trust = not user_marks and _can_mark(place.work, "trusted")
     if recorded == "trusted" and not may_trust:
         raise LayerError(f"The layer {place.directory} was made by root with trusted marks: mount it as root.")
@@ -311,7 +345,8 @@ def _read_regular_file(path: Path) -> bytes:
         return file.read(_METADATA_LIMIT)
 
 
-def _read_metadata(directory: Path) -> dict[str, Any]:
+def read_metadata(directory: Path) -> dict[str, Any]:
+    """What a layer's layer.json says: bases, marks, whiteouts, state. LayerError."""
     path = directory / _METADATA
     try:
         content = json.loads(_read_regular_file(path))

@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import trio
 
@@ -20,6 +21,7 @@ from cowfs.fuse.session import Session
 from cowfs.layers import LayerError
 from cowfs.union.complete import complete_layer, recount_names
 from cowfs.union.copyup import copy_root
+from cowfs.union.quota import Quota
 from cowfs.union.tree import Tree
 
 _log = logging.getLogger("cowfs")
@@ -44,6 +46,8 @@ class MountRequest:
     work: Path | None = None
     user_marks: bool = False
     durable: bool = False
+    quota: tuple[int | None, int | None] | None = None
+    """Bytes and inodes."""
     engine: str = "direct"
     options: MountOptions = field(default_factory=MountOptions)
     debug: Callable[[str], None] | None = None
@@ -80,24 +84,12 @@ class Mount:
         request = self._request
         _refuse_overlap(request)
         bases = [base.resolve() for base in request.bases]
-        opened = layers.open_bases(bases)
         place = _make_place(request)
-        undo.callback(os.close, layers.lock(place.upper, exclusive=True))
-        undo.callback(layers.discard, place)
-        upper, marks = layers.open_upper(place, user_marks=request.user_marks)
-        tree = Tree(opened, upper, marks, durable=request.durable)
-        undo.callback(tree.close)
-        if place.fresh:
-            copy_root(tree)
-        clean = layers.ended_cleanly(place)
-        identities = layers.identify(place, bases)
-        record = partial(layers.record, place, upper, marks, identities, durable=request.durable)
-        record("mounted")
-        undo.callback(record, "clean")
-        if not clean:
-            recount_names(tree)
-        if not place.temporary:
-            undo.callback(_complete, tree)
+        self._settings.facts.update(_facts(request, place, bases))
+        tree = open_tree(place, bases, undo, user_marks=request.user_marks, durable=request.durable)
+        if request.quota is not None:
+            tree.quota = Quota([tree.upper.root_fd, tree.upper.work_fd], *request.quota)
+            undo.callback(setattr, tree, "quota", None)  # putting the layer away must not fail
         tree.copy_up_inline_limit = _INLINE_COPY
         return tree
 
@@ -131,6 +123,42 @@ class Mount:
                     scope.cancel()
             finally:
                 signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+
+
+def open_tree(
+    place: layers.Upper, bases: list[Path], undo: ExitStack, *, user_marks: bool = False, durable: bool = False
+) -> Tree:
+    """Open bases and a layer to write to, which is locked and marked as in use until ``undo``, and then clean."""
+    opened = layers.open_bases(bases)
+    undo.callback(os.close, layers.lock(place.upper, exclusive=True))
+    undo.callback(layers.discard, place)
+    upper, marks = layers.open_upper(place, user_marks=user_marks)
+    tree = Tree(opened, upper, marks, durable=durable)
+    undo.callback(tree.close)
+    if place.fresh:
+        copy_root(tree)
+    clean = layers.ended_cleanly(place)
+    identities = layers.identify(place, bases)
+    record = partial(layers.record, place, upper, marks, identities, durable=durable)
+    record("mounted")
+    undo.callback(record, "clean")
+    if not clean:
+        recount_names(tree)
+    if not place.temporary:
+        undo.callback(_complete, tree)
+    return tree
+
+
+def _facts(request: MountRequest, place: layers.Upper, bases: list[Path]) -> dict[str, Any]:
+    """What `cowfs status` tells of a mount."""
+    return {
+        "bases": [str(base) for base in bases],
+        "layer": None if place.directory is None else str(place.directory),
+        "upper": str(place.upper),
+        "temporary": place.temporary,
+        "engine": request.engine,
+        "process": os.getpid(),
+    }
 
 
 def _complete(tree: Tree) -> None:

@@ -26,14 +26,14 @@ class Counters:
         self.slow = 0
         """Requests that had to wait for a worker thread."""
 
-    def as_json(self, **caches: int) -> bytes:
-        """`caches`: sizes worth knowing, by name."""
+    def as_json(self, facts: dict[str, Any], **caches: int) -> bytes:
+        """`facts`: what the mount says of itself. `caches`: sizes worth knowing, by name."""
         by_opcode = {
             opcode.name: {"requests": self.requests[opcode], "ns": self.nanoseconds[opcode]}
             for opcode in Opcode
             if self.requests[opcode]
         }
-        return json.dumps({"opcodes": by_opcode, "slow": self.slow, "caches": caches}).encode()
+        return json.dumps({"opcodes": by_opcode, "slow": self.slow, "caches": caches, "mount": facts}).encode()
 
 
 class EngineSettings:
@@ -45,11 +45,14 @@ class EngineSettings:
         debug: Callable[[str], None] | None = None,
         durable: bool = False,
         counters: Counters | None = None,
+        facts: dict[str, Any] | None = None,
     ) -> None:
         self.debug = debug
         """Takes one line for what was negotiated and for every request and reply; None: no such lines are made."""
         self.durable = durable
         """fsync reaches the disk. Otherwise it is not even asked for: a throw-away layer need not survive."""
+        self.facts = facts if facts is not None else {}
+        """What the mount says of itself to whoever asks for its statistics."""
         self.counters = counters if counters is not None else Counters()
 
 

@@ -9,6 +9,7 @@ from cowfs import linux
 from cowfs.union.copyup import copy_up
 from cowfs.union.lookup import adopt, find
 from cowfs.union.nodes import Directory, Node
+from cowfs.union.quota import Quota
 from cowfs.union.readdir import count_subdirectories
 from cowfs.union.tree import Tree
 
@@ -111,6 +112,8 @@ def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
     if changes.size is not None:
         fd = tree.file(node, writing=True)
         os.ftruncate(fd, changes.size)
+        if tree.quota is not None:
+            tree.quota.loosen(node.number)
         if changes.kill_privileges:
             drop_privileges(tree, node, fd)
     if changes.uid is not None or changes.gid is not None:
@@ -143,7 +146,21 @@ def birth_time(tree: Tree, node: Node) -> int | None:
 
 def statfs(tree: Tree) -> os.statvfs_result:
     """The space left is that of the writable layer."""
-    return os.fstatvfs(tree.upper.work_fd)
+    disk = os.fstatvfs(tree.upper.work_fd)
+    return disk if tree.quota is None else _limited(disk, tree.quota)
+
+
+def _limited(disk: os.statvfs_result, quota: Quota) -> os.statvfs_result:
+    """What df(1) shows of a limit: it all, and of it what is left and is on the disk."""
+    used_size, used_inodes = quota.used()
+    fields = list(disk)
+    if quota.size is not None:
+        left = max(0, quota.size - used_size) // disk.f_frsize
+        fields[2:5] = quota.size // disk.f_frsize, min(left, disk.f_bfree), min(left, disk.f_bavail)
+    if quota.inodes is not None:
+        left = max(0, quota.inodes - used_inodes)
+        fields[5:8] = quota.inodes, min(left, disk.f_ffree), min(left, disk.f_favail)
+    return os.statvfs_result(fields)
 
 
 def _directory_link_count(tree: Tree, directory: Directory, status: os.stat_result) -> int:

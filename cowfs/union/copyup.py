@@ -48,6 +48,8 @@ class CopyUpJob:
         self.size = self.status.st_size if size is None else min(size, self.status.st_size)
         try:
             _refuse_flags(self._source, node.name)
+            if tree.quota is not None:
+                tree.quota.take(min(self.size, self.status.st_blocks * 512), 1)
             self._target = _create_staged(tree, self._staged)
         except OSError:
             os.close(self._source)
@@ -66,10 +68,7 @@ class CopyUpJob:
         return True
 
     def copy(self) -> None:
-        if self.status.st_blocks * 512 >= self.status.st_size:
-            _copy_data(self._source, self._target, 0, self.size)
-        else:
-            _copy_sparse(self._source, self._target, self.size)
+        copy_content(self._source, self._target, self.status, self.size)
         if self._tree.durable:
             os.fdatasync(self._target)
 
@@ -175,6 +174,8 @@ def _copy_up_special(tree: Tree, node: Node) -> None:
     """A symbolic link, device, FIFO or socket."""
     dir_fd, name = tree.locate(node)
     status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    if tree.quota is not None:
+        tree.quota.take(0, 1)
     staged = tree.upper.staging_name()
     if node.type == stat.S_IFLNK:
         os.symlink(os.readlink(name, dir_fd=dir_fd), staged, dir_fd=tree.upper.staging_fd)
@@ -207,6 +208,8 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
     refuse_immutable(tree, directory)
     dir_fd, name = tree.locate(directory)
     status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+    if tree.quota is not None:
+        tree.quota.take(0, 1)
     staging_fd = tree.upper.staging_fd
     staged = tree.upper.staging_name()
     os.mkdir(staged, 0o700, dir_fd=staging_fd)
@@ -316,6 +319,14 @@ def _copy_xattrs(tree: Tree, source: int | bytes, target: int | bytes) -> None:
             # What only a privileged daemon may set means nothing in the nosuid mount of one that is not.
             if error.errno not in _NO_XATTRS:
                 raise
+
+
+def copy_content(source: int, target: int, status: os.stat_result, size: int) -> None:
+    """Copy the first ``size`` bytes of a file of this ``status`` into an empty one."""
+    if status.st_blocks * 512 >= status.st_size:
+        _copy_data(source, target, 0, size)
+    else:
+        _copy_sparse(source, target, size)
 
 
 def _copy_sparse(source: int, target: int, size: int) -> None:

@@ -14,6 +14,8 @@ from cowfs.union.tree import Tree
 # One copy_range copies no more than this, so that others get their turn; callers ask again for the rest.
 _COPY_AT_ONCE = 16 << 20
 _NO_COPY_RANGE = (errno.EXDEV, errno.EOPNOTSUPP, errno.ENOSYS)
+# FALLOC_FL_PUNCH_HOLE and FALLOC_FL_COLLAPSE_RANGE of linux/falloc.h.
+_FREES = 0x02 | 0x08
 _MAY_NOT_NOWAIT = (errno.EOPNOTSUPP, errno.EINVAL)
 
 
@@ -55,12 +57,20 @@ def write(tree: Tree, node: Node, offset: int, buffer: bytes | memoryview, kill_
         fd = _open_to_change(tree, node, kill_privileges)
     except PermissionError:
         return _append(tree, node, offset, buffer)
+    if tree.quota is not None:
+        tree.quota.take_range(node.number, fd, offset, len(buffer))
     return os.pwrite(fd, buffer, offset)
 
 
 def fallocate(tree: Tree, node: Node, mode: int, offset: int, length: int, kill_privileges: bool = False) -> None:
     """fallocate(2), with the modes that the layer's file system has; else OSError EOPNOTSUPP."""
-    linux.fallocate(_open_to_change(tree, node, kill_privileges), mode, offset, length)
+    fd = _open_to_change(tree, node, kill_privileges)
+    if tree.quota is not None:
+        if mode & _FREES:
+            tree.quota.loosen(node.number)
+        else:
+            tree.quota.take_range(node.number, fd, offset, length)
+    linux.fallocate(fd, mode, offset, length)
 
 
 def seek(tree: Tree, node: Node, offset: int, whence: int) -> int:
@@ -81,6 +91,9 @@ def copy_range(
     target_fd = _open_to_change(tree, target, kill_privileges)
     source_fd = tree.file(source)
     count = min(length, _COPY_AT_ONCE)
+    if tree.quota is not None:
+        count = min(count, max(0, os.fstat(source_fd).st_size - source_offset))
+        tree.quota.take_range(target.number, target_fd, target_offset, count)
     try:
         return os.copy_file_range(source_fd, target_fd, count, source_offset, target_offset)
     except OSError as error:
@@ -127,6 +140,8 @@ def _append(tree: Tree, node: Node, offset: int, buffer: bytes | memoryview) -> 
     fd = tree.file(node)
     if offset != os.fstat(fd).st_size or not fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_APPEND:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM), node.name)
+    if tree.quota is not None:
+        tree.quota.take_range(node.number, fd, offset, len(buffer))
     return os.write(fd, buffer)
 
 

@@ -43,6 +43,8 @@ def add_entry(
 
     OSError EEXIST if the name shows something already.
     """
+    if tree.quota is not None:
+        tree.quota.take(0, 1)
     covered = prepare_name(tree, parent, name)
     inherits_acl = has_default_acl(tree, parent)
     if stat.S_IFMT(mode) != stat.S_IFLNK and not inherits_acl:
@@ -116,6 +118,8 @@ def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
         _remove_upper_name(tree, parent, name, node.type, None, covers=covers)
         node.unlinked = True
     entry_removed(tree, parent, name)
+    if tree.quota is not None:
+        tree.quota.loosen()
     if isinstance(node, Directory):
         node.unlinked = True
         node.lowers = ()

@@ -87,6 +87,8 @@ def tmpfile(tree: Tree, parent: Directory, mode: int, caller: Caller) -> Node:
     """A file without a name, O_TMPFILE of open(2). The engine must take a look-up of it, or it is gone."""
     if parent.unlinked:
         raise no_entry(b"")
+    if tree.quota is not None:
+        tree.quota.take(0, 1)
     copy_up(tree, parent)
     if not has_default_acl(tree, parent):
         mode &= ~caller.umask

@@ -172,6 +172,8 @@ def _take_away(tree: Tree, target: Directory, parent: Directory, name: bytes) ->
 
 def _before_replacing(tree: Tree, target: Node, parent: Directory, name: bytes, *, in_upper: bool) -> None:
     """Give a file that is about to be replaced a second name among the orphans, if the kernel still knows it."""
+    if tree.quota is not None:
+        tree.quota.loosen()
     if not in_upper:
         before_lower_name_goes(tree, target)
     elif target.lookups > 0 and target.shelter is None and target.is_at(parent, name):

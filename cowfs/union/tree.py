@@ -14,6 +14,7 @@ from cowfs.union.descriptors import DescriptorCache, cache_capacity
 from cowfs.union.layer import Layer, WritableLayer, empty_directory, open_directory
 from cowfs.union.links import HardLinks
 from cowfs.union.nodes import ROOT_NUMBER, Directory, LowerDirectory, Node, Nodes, Numbers
+from cowfs.union.quota import Quota
 from cowfs.union.whiteout import Marks, is_whiteout, make_whiteout, parse_identity
 
 SELF = b"."
@@ -45,6 +46,7 @@ class Tree:
         self.copy_up_inline_limit: int | None = None
         # Told of a node whose attributes changed by another operation than one that sets them; an engine replaces it.
         self.on_stale: Callable[[Node], None] = lambda _: None
+        self.quota: Quota | None = None
         self.read_buffer = bytearray(0)
         self.devices_without_nowait: set[int] = set()
         # Where a base file's content may be shared with its copy; a device that refuses is taken out.
@@ -219,6 +221,8 @@ class Tree:
 
     def _drop(self, node: Node) -> None:
         self.files.discard(node.number)
+        if self.quota is not None:
+            self.quota.forget(node.number)
         if isinstance(node, Directory):
             self.directories.discard(node)
             for lower in node.lowers:
@@ -227,6 +231,8 @@ class Tree:
             self.forget_names(node)
         if node.shelter is not None and node.shelter[0] == self.upper.orphans_fd:
             discard(*node.shelter, node.type)
+            if self.quota is not None:
+                self.quota.loosen()
 
 
 def discard(dir_fd: int, name: bytes, kind: int) -> None:

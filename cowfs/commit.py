@@ -1,0 +1,108 @@
+"""A layer and what lies below it become one new directory: `cowfs commit`.
+
+The directory is built beside its place and moved there in one step, so that there is the old state or the new.
+"""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cowfs import layers, linux
+from cowfs.layers import LayerError
+from cowfs.mounts import mounts
+from cowfs.union.layer import open_directory
+from cowfs.views import open_views
+from cowfs.writing import TreeWriter
+
+
+def commit(layer: Path, target: Path) -> None:
+    """Merge a layer over its base into a new directory ``target``. LayerError."""
+    require_free(target)
+    with built_beside(target) as stage:
+        _write(layer, stage)
+        move_into_place(stage, target)
+
+
+def commit_in_place(layer: Path, base: Path) -> None:
+    """Put the merged tree in the place of the base, which is removed. LayerError."""
+    _require_only_base(layer, base)
+    base = base.resolve()
+    using = [str(mount.mountpoint) for mount in mounts() if mount.facts and str(base) in mount.facts["bases"]]
+    if using:
+        raise LayerError(f"The base {base} is in use by the mount on {', '.join(using)}: unmount it first.")
+    with built_beside(base) as stage:
+        _write(layer, stage)
+        try:
+            linux.rename(
+                linux.AT_FDCWD, os.fsencode(stage / "tree"), linux.AT_FDCWD, os.fsencode(base), linux.RENAME_EXCHANGE
+            )
+        except OSError as error:
+            raise LayerError(f"Cannot replace {base}: {error.strerror}. It is as it was.") from error
+
+
+@contextmanager
+def built_beside(target: Path) -> Iterator[Path]:
+    """A directory to build in, with ``tree`` and ``links``, on the file system of ``target``; it goes in any case."""
+    try:
+        stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
+    except OSError as error:
+        raise LayerError(f"Cannot make {target}: {error.strerror}.") from error
+    try:
+        for part in ("tree", "links"):
+            (stage / part).mkdir(mode=0o700)
+        yield stage
+    finally:
+        layers.remove_tree(stage)
+
+
+def move_into_place(stage: Path, target: Path) -> None:
+    """Give what was built its name, unless something has it. LayerError."""
+    old, new = os.fsencode(stage / "tree"), os.fsencode(target)
+    try:
+        linux.rename(linux.AT_FDCWD, old, linux.AT_FDCWD, new, linux.RENAME_NOREPLACE)
+    except FileExistsError as error:
+        raise _exists(target) from error
+
+
+def require_free(target: Path) -> None:
+    """LayerError if there is something already, before much work is done."""
+    if os.path.lexists(target):
+        raise _exists(target)
+
+
+def _exists(target: Path) -> LayerError:
+    return LayerError(f"{target} exists already: give a name that is free.")
+
+
+def _write(layer: Path, stage: Path) -> None:
+    with open_views(layer) as views:
+        target_fd = open_directory(linux.AT_FDCWD, os.fsencode(stage / "tree"))
+        writer = TreeWriter(views.merged, os.fsencode(stage / "links"))
+        try:
+            writer.write_tree(views.merged.root, target_fd)
+            _to_disk(stage)
+        finally:
+            writer.close()
+            os.close(target_fd)
+
+
+def _to_disk(stage: Path) -> None:
+    """What replaces something must not be lost in a power cut."""
+    fd = os.open(stage, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        linux.syncfs(fd)
+    finally:
+        os.close(fd)
+
+
+def _require_only_base(layer: Path, base: Path) -> None:
+    layers.require_layer(layer)
+    bases = [Path(recorded["path"]) for recorded in layers.read_metadata(layer)["bases"]]
+    if len(bases) > 1:
+        raise LayerError(f"{layer} lies over several directories: commit it to a new one, without --in-place.")
+    if not base.is_dir() or not bases[0].is_dir() or not base.samefile(bases[0]):
+        raise LayerError(f"{layer} was made over {bases[0]}, not over {base}: only its own base can be replaced.")
+    if layers.is_layer(base):
+        raise LayerError(f"{base} is itself a layer: commit to a new directory, without --in-place.")

@@ -12,12 +12,14 @@ from typing import Any, NoReturn
 
 import trio
 
+from cowfs import conditions
 from cowfs.fuse.device import MountError, MountOptions, unmount
 from cowfs.fuse.engine import NoStatisticsError, read_statistics, statistics_table
 from cowfs.layers import LayerError
 from cowfs.mount import ENGINES, Mount, MountRequest
+from cowfs.union.variation import Variation
 
-_EPILOG = """\
+_EPILOG = f"""\
 The base is never changed. What is written to MOUNTPOINT goes to the layer, which is temporary unless --layer names a
 directory to keep it in; that can be mounted again later, over the same base. umount MOUNTPOINT ends the session.
 
@@ -26,7 +28,7 @@ options of -o, as mount(8) and overlayfs have them:
   lowerdir=TOP:LOWER upperdir=DIR workdir=DIR userxattr    overlayfs's; BASE is then only a name
   allow_other                           let other users in (the kernel checks modes and ACLs in any case)
   ro nosuid nodev noexec noatime        as ever
-
+{conditions.EPILOG}
 other commands:
   cowfs stats MOUNTPOINT                requests by kind, with the time they took
   cowfs umount MOUNTPOINT               unmount, also when the daemon is gone
@@ -81,6 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground; Ctrl-C unmounts")
     parser.add_argument("--debug", action="store_true", help="print every request; implies -f")
     parser.add_argument("-o", metavar="OPTION,...", action="append", default=[], dest="options", help="see below")
+    conditions.add_arguments(parser)
     return parser
 
 
@@ -99,6 +102,7 @@ def _mount(arguments: list[str]) -> int:
 def _request(parsed: argparse.Namespace) -> MountRequest:
     """The mount that the command line asks for. UsageError for an option nobody knows."""
     request = MountRequest([], parsed.mountpoint, parsed.layer, durable=parsed.sync, engine=parsed.engine)
+    request.variation = conditions.from_arguments(parsed)
     bases: str = parsed.base
     flags: dict[str, Any] = {}
     for name, value in _options(parsed.options):
@@ -112,6 +116,8 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
             setattr(request, _SWITCHES[name], True)
         elif name in _FLAGS:
             flags[_FLAGS[name]] = True
+        elif (varied := _varied(request, name, value)) is not None:
+            request.variation = varied
         elif name not in _WITHOUT_EFFECT and not name.startswith("x-"):
             raise UsageError(f"-o {name}{'=' + value if value else ''} is no option that cowfs knows.")
     if request.layer is not None and request.upper is not None:
@@ -123,6 +129,13 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
     request.bases = [Path(path) for path in paths]
     request.options = MountOptions(source=bases, **flags)
     return request
+
+
+def _varied(request: MountRequest, name: str, value: str) -> Variation | None:
+    try:
+        return conditions.with_option(request.variation, name, value)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(f"-o {name}: {error}") from None
 
 
 def _options(given: list[str]) -> list[tuple[str, str]]:

@@ -21,6 +21,7 @@ from cowfs.layers import LayerError
 from cowfs.union.complete import complete_layer, recount_names
 from cowfs.union.copyup import copy_root
 from cowfs.union.tree import Tree
+from cowfs.union.variation import NOTHING, Variation
 
 _log = logging.getLogger("cowfs")
 
@@ -47,6 +48,7 @@ class MountRequest:
     engine: str = "direct"
     options: MountOptions = field(default_factory=MountOptions)
     debug: Callable[[str], None] | None = None
+    variation: Variation = NOTHING
 
 
 class Mount:
@@ -85,7 +87,7 @@ class Mount:
         undo.callback(os.close, layers.lock(place.upper, exclusive=True))
         undo.callback(layers.discard, place)
         upper, marks = layers.open_upper(place, user_marks=request.user_marks)
-        tree = Tree(opened, upper, marks, durable=request.durable)
+        tree = Tree(opened, upper, marks, durable=request.durable, variation=request.variation)
         undo.callback(tree.close)
         if place.fresh:
             copy_root(tree)

@@ -11,7 +11,7 @@ unlinked. What is left, a mode that a write cleared of setuid, the union tells t
 
 import stat
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from errno import ENOENT, ENOSYS, ENOTDIR, ENOTTY, ENXIO, ERANGE
 from functools import partial
 
@@ -32,7 +32,8 @@ from cowfs.union.attrs import (
     statfs,
 )
 from cowfs.union.nodes import Directory, Node
-from cowfs.union.readdir import read_directory
+from cowfs.union.ordered import OrderedDirectories
+from cowfs.union.readdir import Entry, read_directory
 from cowfs.union.tree import Tree
 
 Message = bytes | bytearray
@@ -117,6 +118,10 @@ class Handlers:
         self.table[Opcode.IOCTL] = self.ioctl
         self.table[Opcode.INIT] = self.init
         self.table[Opcode.DESTROY] = self.nothing
+        self._ordered: OrderedDirectories | None = None
+        if tree.variation.listed is not None:
+            self._ordered = OrderedDirectories(tree, tree.variation.listed)
+            self.table[Opcode.RELEASEDIR] = self.releasedir_in_order
         if settings.durable:
             self.table[Opcode.FSYNC] = self.fsync
             self.table[Opcode.FSYNCDIR] = self.fsync
@@ -301,6 +306,8 @@ class Handlers:
         return _OPENED
 
     def opendir(self, _: int, __: Message) -> Reply:
+        if self._ordered is not None:
+            return abi.OPEN_OUT.pack(self._ordered.open(), 0, 0)  # the kernel would give one opening another's cookies
         if self.negotiated & InitFlag.NO_OPENDIR_SUPPORT:
             raise OSError(ENOSYS, "")
         return abi.OPEN_OUT.pack(0, abi.FOPEN_KEEP_CACHE | abi.FOPEN_CACHE_DIR, 0)
@@ -354,10 +361,20 @@ class Handlers:
 
     # Directories
 
+    def _entries(self, directory: Directory, handle: int, cookie: int) -> Iterator[Entry]:
+        if self._ordered is not None:
+            return self._ordered.read(directory, handle, cookie)
+        return read_directory(self.tree, directory, cookie)
+
+    def releasedir_in_order(self, _: int, message: Message) -> Reply:
+        assert self._ordered is not None
+        self._ordered.close(abi.RELEASE_IN.unpack_from(message, HEADER_SIZE)[0])
+        return b""
+
     def readdir(self, number: int, message: Message) -> Reply:
-        _, cookie, size, _, _, _, _ = abi.READ_IN.unpack_from(message, HEADER_SIZE)
+        handle, cookie, size, _, _, _, _ = abi.READ_IN.unpack_from(message, HEADER_SIZE)
         records: list[bytes] = []
-        for name, next_cookie, mode_type, child in read_directory(self.tree, self._directory(number), cookie):
+        for name, next_cookie, mode_type, child in self._entries(self._directory(number), handle, cookie):
             size -= dirent_size(name)
             if size < 0:
                 break
@@ -366,12 +383,11 @@ class Handlers:
 
     def readdirplus(self, number: int, message: Message) -> Reply:
         """Each record is a look-up too, counted only when it is really sent; "." and ".." are none."""
-        _, cookie, size, _, _, _, _ = abi.READ_IN.unpack_from(message, HEADER_SIZE)
-        tree = self.tree
+        handle, cookie, size, _, _, _, _ = abi.READ_IN.unpack_from(message, HEADER_SIZE)
         directory = self._directory(number)
         entry_size = len(NO_ENTRY)
         records: list[bytes] = []
-        for name, next_cookie, mode_type, child in read_directory(tree, directory, cookie):
+        for name, next_cookie, mode_type, child in self._entries(directory, handle, cookie):
             size -= entry_size + dirent_size(name)
             if size < 0:
                 break

@@ -34,6 +34,7 @@ from cowfs.union.attrs import Attributes, Caller, Changes, get_attributes, set_a
 from cowfs.union.copyup import CopyUpNeeded
 from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, Node
+from cowfs.union.ordered import OrderedDirectories
 from cowfs.union.readdir import read_directory
 from cowfs.union.tree import Tree
 
@@ -89,6 +90,10 @@ class PyfuseOperations(pyfuse3.Operations):
         self._tree = tree
         self._settings = settings
         self._slow = SlowWork(tree)
+        listed = tree.variation.listed
+        self._ordered = None if listed is None else OrderedDirectories(tree, listed)
+        self._open_directories: dict[int, int] = {}
+        """The directory of a handle, where the order of listings was asked for; else the handle is its number."""
         self._written_by_users: set[int] = set()
         """Nodes that others than root opened for writing: a write does not say who writes."""
         tree.on_stale = _forget_attributes
@@ -330,7 +335,7 @@ class PyfuseOperations(pyfuse3.Operations):
         await self._sync(Opcode.FSYNC, fh, datasync)
 
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
-        await self._sync(Opcode.FSYNCDIR, fh, datasync)
+        await self._sync(Opcode.FSYNCDIR, self._open_directories.get(fh, fh), datasync)
 
     async def _sync(self, opcode: Opcode, number: int, data_only: bool) -> None:
         self._settings.counters.requests[opcode] += 1
@@ -345,12 +350,20 @@ class PyfuseOperations(pyfuse3.Operations):
 
     async def opendir(self, inode: InodeT, ctx: Context) -> FileHandleT:
         self._settings.counters.requests[Opcode.OPENDIR] += 1
-        return FileHandleT(inode)
+        if self._ordered is None:
+            return FileHandleT(inode)
+        handle = self._ordered.open()
+        self._open_directories[handle] = inode
+        return FileHandleT(handle)
 
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         def operation() -> None:
-            directory = self._directory(fh)
-            for name, cookie, kind, number in read_directory(self._tree, directory, start_id):
+            directory = self._directory(self._open_directories.get(fh, fh))
+            if self._ordered is None:
+                entries = read_directory(self._tree, directory, start_id)
+            else:
+                entries = self._ordered.read(directory, fh, start_id)
+            for name, cookie, kind, number in entries:
                 # "." and ".." are no look-ups: the kernel takes their number and type, and does not count them.
                 node: Node | None = None
                 if name in (b".", b".."):
@@ -371,6 +384,9 @@ class PyfuseOperations(pyfuse3.Operations):
 
     async def releasedir(self, fh: FileHandleT) -> None:
         self._settings.counters.requests[Opcode.RELEASEDIR] += 1
+        if self._ordered is not None:
+            self._ordered.close(fh)
+            del self._open_directories[fh]
 
 
 def entry_attributes(attributes: Attributes) -> EntryAttributes:

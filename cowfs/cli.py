@@ -17,7 +17,7 @@ from cowfs.fuse.device import MountError, MountOptions, unmount
 from cowfs.fuse.engine import NoStatisticsError, read_statistics, statistics_table
 from cowfs.layers import LayerError
 from cowfs.mount import ENGINES, Mount, MountRequest
-from cowfs.union.variation import Variation
+from cowfs.trace import TraceError, check_place
 
 _EPILOG = f"""\
 The base is never changed. What is written to MOUNTPOINT goes to the layer, which is temporary unless --layer names a
@@ -25,6 +25,7 @@ directory to keep it in; that can be mounted again later, over the same base. um
 
 options of -o, as mount(8) and overlayfs have them:
   layer=DIR sync engine=NAME            as --layer, --sync, --engine
+  trace=FILE                            as --trace
   lowerdir=TOP:LOWER upperdir=DIR workdir=DIR userxattr    overlayfs's; BASE is then only a name
   allow_other                           let other users in (the kernel checks modes and ACLs in any case)
   ro nosuid nodev noexec noatime        as ever
@@ -34,13 +35,15 @@ other commands:
   cowfs umount MOUNTPOINT               unmount, also when the daemon is gone
 """
 
+_log = logging.getLogger("cowfs")
+
 # Taken because mount(8), fstab or overlayfs habits bring them; they ask for nothing that is not so anyway.
 _WITHOUT_EFFECT = {
     *("rw", "suid", "dev", "exec", "atime", "relatime", "strictatime", "diratime", "nodiratime", "async", "defaults"),
     *("auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "default_permissions"),
     *("redirect_dir", "index", "metacopy", "xino", "volatile", "nfs_export", "uuid", "verity", "comment", "fsname"),
 }
-_DIRECTORIES = {"layer": "layer", "upperdir": "upper", "workdir": "work"}
+_PATHS = {"trace": "trace", "layer": "layer", "upperdir": "upper", "workdir": "work"}
 _SWITCHES = {"sync": "durable", "userxattr": "user_marks"}
 _FLAGS = {"allow_other": "allow_other", "ro": "read_only"} | {
     name: name for name in ("nosuid", "nodev", "noexec", "noatime")
@@ -60,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"cowfs: {error}\nTry: cowfs --help", file=sys.stderr)
         return 2
-    except (LayerError, MountError, NoStatisticsError) as error:
+    except (LayerError, MountError, NoStatisticsError, TraceError) as error:
         print(f"cowfs: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -78,6 +81,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("base", metavar="BASE", help="directory to show; several, topmost first, separated by colons")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT", type=Path, help="existing directory to show it on")
     parser.add_argument("--layer", metavar="DIR", type=Path, help="keep what is written in DIR")
+    parser.add_argument("--trace", metavar="FILE", type=Path, help="write to FILE at the end what was used, and how")
     parser.add_argument("--sync", action="store_true", help="fsync reaches the disk (it is ignored otherwise)")
     parser.add_argument("--engine", choices=ENGINES, default="direct", help="default: %(default)s")
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground; Ctrl-C unmounts")
@@ -102,24 +106,17 @@ def _mount(arguments: list[str]) -> int:
 def _request(parsed: argparse.Namespace) -> MountRequest:
     """The mount that the command line asks for. UsageError for an option nobody knows."""
     request = MountRequest([], parsed.mountpoint, parsed.layer, durable=parsed.sync, engine=parsed.engine)
+    request.trace = parsed.trace
     request.variation = conditions.from_arguments(parsed)
     bases: str = parsed.base
     flags: dict[str, Any] = {}
     for name, value in _options(parsed.options):
         if name == "lowerdir":
             bases = value
-        elif name in _DIRECTORIES:
-            setattr(request, _DIRECTORIES[name], _path(name, value))
-        elif name == "engine" and value in ENGINES:
-            request.engine = value
-        elif name in _SWITCHES:
-            setattr(request, _SWITCHES[name], True)
         elif name in _FLAGS:
             flags[_FLAGS[name]] = True
-        elif (varied := _varied(request, name, value)) is not None:
-            request.variation = varied
-        elif name not in _WITHOUT_EFFECT and not name.startswith("x-"):
-            raise UsageError(f"-o {name}{'=' + value if value else ''} is no option that cowfs knows.")
+        else:
+            _take_option(request, name, value)
     if request.layer is not None and request.upper is not None:
         raise UsageError("A layer and upperdir= are two places to write to: give one of them.")
     if request.work is not None and request.upper is None:
@@ -128,14 +125,25 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
         raise UsageError(f"{bases!r} names no base.")
     request.bases = [Path(path) for path in paths]
     request.options = MountOptions(source=bases, **flags)
+    if request.trace is not None:
+        check_place(request.trace)
     return request
 
 
-def _varied(request: MountRequest, name: str, value: str) -> Variation | None:
-    try:
-        return conditions.with_option(request.variation, name, value)
-    except argparse.ArgumentTypeError as error:
-        raise UsageError(f"-o {name}: {error}") from None
+def _take_option(request: MountRequest, name: str, value: str) -> None:
+    if name in _PATHS:
+        setattr(request, _PATHS[name], _path(name, value))
+    elif name == "engine" and value in ENGINES:
+        request.engine = value
+    elif name in _SWITCHES:
+        setattr(request, _SWITCHES[name], True)
+    elif name in conditions.OPTIONS:
+        try:
+            request.variation = conditions.with_option(request.variation, name, value)
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f"-o {name}: {error}") from None
+    elif name not in _WITHOUT_EFFECT and not name.startswith("x-"):
+        raise UsageError(f"-o {name}{'=' + value if value else ''} is no option that cowfs knows.")
 
 
 def _options(given: list[str]) -> list[tuple[str, str]]:
@@ -162,7 +170,7 @@ def _split(text: str, separator: str) -> list[str]:
 
 def _path(name: str, value: str) -> Path:
     if not value:
-        raise UsageError(f"-o {name}= needs a directory.")
+        raise UsageError(f"-o {name}= needs a path.")
     return Path(value)
 
 
@@ -202,6 +210,7 @@ def _become_daemon(request: MountRequest, writer: int) -> NoReturn:
         request,
         bases=[base.absolute() for base in request.bases],
         mountpoint=request.mountpoint.absolute(),
+        trace=None if request.trace is None else request.trace.absolute(),
     )
     status = 0
 
@@ -222,8 +231,11 @@ def _become_daemon(request: MountRequest, writer: int) -> NoReturn:
     except (LayerError, MountError) as error:
         report(str(error))
         status = 1
+    except TraceError as error:
+        _log.error("%s", error)
+        status = 1
     except BaseException:
-        logging.getLogger("cowfs").exception("the daemon failed")
+        _log.exception("the daemon failed")
         status = 1
     finally:
         os._exit(status)

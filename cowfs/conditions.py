@@ -26,12 +26,9 @@ def from_arguments(parsed: argparse.Namespace) -> Variation:
     return Variation(parsed.readdir_order, parsed.vary_inodes, parsed.pad_blocks)
 
 
-def with_option(variation: Variation, name: str, value: str) -> Variation | None:
-    """What is asked for together with the option `name` of -o; None if it is none of these. ArgumentTypeError."""
-    known = _OPTIONS.get(name)
-    if known is None:
-        return None
-    field, parse = known
+def with_option(variation: Variation, name: str, value: str) -> Variation:
+    """What is asked for together with one of OPTIONS. ArgumentTypeError."""
+    field, parse = OPTIONS[name]
     return replace(variation, **{field: parse(value)})
 
 
@@ -62,8 +59,9 @@ def _padding(text: str) -> int:
     return int(text)
 
 
-_OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
+OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
     "readdir-order": ("listed", _listed),
     "vary-inodes": ("inode_seed", _seed),
     "pad-blocks": ("padding", _padding),
 }
+"""Options of -o: what each decides, and how its value is read."""

@@ -18,14 +18,18 @@ from cowfs.fuse.device import mount as mount_device
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.session import Session
 from cowfs.layers import LayerError
+from cowfs.trace import Trace, TraceError
 from cowfs.union.complete import complete_layer, recount_names
 from cowfs.union.copyup import copy_root
 from cowfs.union.tree import Tree
+from cowfs.union.uses import Uses
 from cowfs.union.variation import NOTHING, Variation
 
 _log = logging.getLogger("cowfs")
 
 ENGINES = ("direct", "pyfuse3")
+
+TRACE_SIGNAL = signal.SIGUSR1
 
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -49,6 +53,8 @@ class MountRequest:
     options: MountOptions = field(default_factory=MountOptions)
     debug: Callable[[str], None] | None = None
     variation: Variation = NOTHING
+    trace: Path | None = None
+    """Where to write which files were used."""
 
 
 class Mount:
@@ -58,12 +64,18 @@ class Mount:
         """LayerError or MountError, each a sentence for the user."""
         self._request = request
         self._settings = EngineSettings(debug=request.debug, durable=request.durable)
+        self._trace: Trace | None = None
         self._session: Session | None = None
         with ExitStack() as undo:
             # From here on a signal waits until it can be met with an orderly end.
-            undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, _ENDING_SIGNALS)
-            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+            waiting = _ENDING_SIGNALS if request.trace is None else (*_ENDING_SIGNALS, TRACE_SIGNAL)
+            undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, waiting)
+            signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
             self.tree = self._open(undo)
+            if request.trace is not None:
+                self._settings.uses = Uses(self.tree)
+                bases = [base.resolve() for base in request.bases]
+                self._trace = Trace(request.trace.absolute(), bases, self._settings.uses)
             os.umask(0)  # the union applies the caller's
             staged = request.engine == "direct"
             self._device = mount_device(request.mountpoint, request.options, staged=staged)
@@ -108,6 +120,8 @@ class Mount:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._unmount_on_signal, nursery.cancel_scope)
+                if self._trace is not None:
+                    nursery.start_soon(self._write_on_signal, self._trace)
                 if self._session is None:
                     from cowfs.fuse import pyfuse  # its C library is needed by nobody else
 
@@ -120,8 +134,20 @@ class Mount:
             raise
 
     def close(self) -> None:
-        """After the mount has gone: the layer is clean, or removed if it was temporary."""
-        self._end.close()
+        """After the mount has gone: the layer is clean, or removed if it was temporary. TraceError."""
+        with self._end:
+            if self._trace is not None:
+                self._trace.write()
+
+    async def _write_on_signal(self, trace: Trace) -> None:
+        """As log files are rotated: the file gets what was used since it was last written."""
+        with trio.open_signal_receiver(TRACE_SIGNAL) as received:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [TRACE_SIGNAL])
+            async for _ in received:
+                try:
+                    trace.write()
+                except TraceError as error:
+                    _log.error("%s", error)
 
     async def _unmount_on_signal(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(*_ENDING_SIGNALS) as received:
@@ -167,6 +193,10 @@ def _make_place(request: MountRequest) -> layers.Upper:
 def _refuse_overlap(request: MountRequest) -> None:
     """A layer inside its base would change the base; a base inside the layer would change beneath the mount."""
     mine = [path for path in (request.layer, request.upper, request.work) if path is not None]
+    if request.trace is not None:
+        for directory in (*request.bases, *mine, request.mountpoint):
+            if _is_inside(request.trace.parent, directory):
+                raise LayerError(f"The trace {request.trace} lies inside {directory}: put it elsewhere.")
     for base in request.bases:
         layers.find_base(base)
         for path in mine:

@@ -29,6 +29,7 @@ UNION_ORDER = (
     "copyup",
     "readdir",
     "ordered",
+    "uses",
     "attrs",
     "xattrs",
     "files",

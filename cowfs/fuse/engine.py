@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cowfs.fuse.abi import OPCODE_LIMIT, Opcode
+from cowfs.union.uses import Uses
 
 STATISTICS_NAME = b"user.cowfs.stats"
 
@@ -45,12 +46,15 @@ class EngineSettings:
         debug: Callable[[str], None] | None = None,
         durable: bool = False,
         counters: Counters | None = None,
+        uses: Uses | None = None,
     ) -> None:
         self.debug = debug
         """Takes one line for what was negotiated and for every request and reply; None: no such lines are made."""
         self.durable = durable
         """fsync reaches the disk. Otherwise it is not even asked for: a throw-away layer need not survive."""
         self.counters = counters if counters is not None else Counters()
+        self.uses = uses
+        """Told of each use of a file: the kernel is then asked for more than it would tell. None: for no more."""
 
 
 class NoStatisticsError(OSError):

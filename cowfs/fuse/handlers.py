@@ -19,6 +19,7 @@ from cowfs.fuse import abi, messages, negotiation
 from cowfs.fuse.abi import InitFlag, Opcode
 from cowfs.fuse.engine import STATISTICS_NAME, EngineSettings
 from cowfs.fuse.messages import HEADER_SIZE, NEGATIVE_ENTRY, NO_ENTRY, dirent, dirent_size
+from cowfs.fuse.observer import Observer, observed
 from cowfs.fuse.slow import SlowWork
 from cowfs.union import data, dirs, files, rename, xattrs
 from cowfs.union.attrs import (
@@ -126,11 +127,16 @@ class Handlers:
             self.table[Opcode.FSYNC] = self.fsync
             self.table[Opcode.FSYNCDIR] = self.fsync
             self.table[Opcode.SYNCFS] = self.syncfs
+        if settings.uses is not None:
+            observer = Observer(tree, settings.uses)
+            for opcode in Opcode:
+                self.table[opcode] = observed(observer, opcode, self.table[opcode])
 
     # The session
 
     def init(self, _: int, message: Message) -> Reply:
-        self.negotiated, reply = negotiation.answer(message, self.settings.debug)
+        wanted = negotiation.WANTED if self.settings.uses is None else negotiation.WANTED_TO_OBSERVE
+        self.negotiated, reply = negotiation.answer(message, self.settings.debug, wanted)
         if self.negotiated & InitFlag.SETXATTR_EXT:
             self._setxattr_size = abi.SETXATTR_IN.size
         return reply

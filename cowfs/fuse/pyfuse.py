@@ -28,6 +28,7 @@ from cowfs.fuse.abi import Opcode
 from cowfs.fuse.device import Device
 from cowfs.fuse.engine import STATISTICS_NAME, EngineSettings
 from cowfs.fuse.messages import FOREVER, opcode_name
+from cowfs.fuse.observer import Observer, Request
 from cowfs.fuse.slow import SlowWork
 from cowfs.union import data, dirs, files, rename, xattrs
 from cowfs.union.attrs import Attributes, Caller, Changes, get_attributes, set_attributes, statfs
@@ -96,6 +97,7 @@ class PyfuseOperations(pyfuse3.Operations):
         """The directory of a handle, where the order of listings was asked for; else the handle is its number."""
         self._written_by_users: set[int] = set()
         """Nodes that others than root opened for writing: a write does not say who writes."""
+        self._observer = None if settings.uses is None else Observer(tree, settings.uses)
         tree.on_stale = _forget_attributes
 
     async def _do(self, opcode: Opcode, operation: Callable[[], Result], *about: object) -> Result:
@@ -103,6 +105,8 @@ class PyfuseOperations(pyfuse3.Operations):
         reply's errno; it is counted and, with --debug, described by `about`.
         """
         counters = self._settings.counters
+        if self._observer is not None:
+            operation = partial(self._observer.watch, opcode, _request(about), operation)
         started = time.perf_counter_ns()
         outcome = "done"
         try:
@@ -186,7 +190,7 @@ class PyfuseOperations(pyfuse3.Operations):
             files.link(self._tree, node, self._directory(new_parent_inode), new_name)
             return self._entry(node)
 
-        return await self._do(Opcode.LINK, operation, inode, new_parent_inode, new_name)
+        return await self._do(Opcode.LINK, operation, new_parent_inode, new_name, inode)
 
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: Context) -> None:
         def operation() -> None:
@@ -380,7 +384,7 @@ class PyfuseOperations(pyfuse3.Operations):
                 if node is not None:
                     node.lookups += 1
 
-        await self._do(Opcode.READDIRPLUS, operation, fh, start_id)
+        await self._do(Opcode.READDIRPLUS, operation, self._open_directories.get(fh, fh), start_id)
 
     async def releasedir(self, fh: FileHandleT) -> None:
         self._settings.counters.requests[Opcode.RELEASEDIR] += 1
@@ -438,6 +442,12 @@ def changes(attr: EntryAttributes, fields: pyfuse3.SetattrFields, *, privileged:
     chown = fields.update_uid or fields.update_gid
     wanted.kill_privileges = chown or (fields.update_size and not privileged) or wanted == Changes()
     return wanted
+
+
+def _request(about: Sequence[object]) -> Request:
+    numbers = [each for each in about if isinstance(each, int)]
+    names = tuple(each for each in about if isinstance(each, bytes))
+    return Request(numbers[0] if numbers else 0, numbers[1] if len(numbers) > 1 else 0, names)
 
 
 def _caller(ctx: Context) -> Caller:

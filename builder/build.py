@@ -11,12 +11,12 @@ from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
-from builder import artifacts, base, beneath, cache, depends, extras, foreign, sessions, source, trace_report
+from builder import artifacts, base, beneath, cache, depends, extras, foreign, sessions, source, trace_report, twice
 from builder.job import BuildOptions, Job
 from builder.log import BuildLog, Interrupted, Problem, timestamp
 from builder.process import shown
 from builder.rebuild import PUT_ON_TOP
-from builder.session import BUILDER, USER_NAME, VARIABLES
+from builder.session import BUILDER, CONDITIONS, USER_NAME, VARIABLES
 from builder.summary import StageFailed, Status
 
 
@@ -89,17 +89,45 @@ def keep_session(job: Job, stage: str) -> None:
 def run_stages(job: Job) -> None:
     try:
         commands(job, "pre-build")
-        with dependency_layer(job) as layers, job.open_session(job.directory, layers):
-            with commands_on_failure(job, "chroot-cleanup"):
-                if not layers:
-                    get_ready(job)
-                work_in_session(job)
-                commands(job, "chroot-cleanup")
+        second: artifacts.Artifacts | None = None
+        with dependency_layer(job) as layers:
+            with job.open_session(job.directory, layers, CONDITIONS[0] if job.options.twice else ()):
+                with commands_on_failure(job, "chroot-cleanup"):
+                    if not layers:
+                        get_ready(job)
+                    work_in_session(job)
+                    commands(job, "chroot-cleanup")
+            if job.options.twice:
+                second = build_again(job, layers)
         deliver(job)
+        if second is not None:
+            twice.compare(job, second)
     except StageFailed:
         commands(job, "post-build-failed")
         raise
     commands(job, "post-build")
+
+
+def build_again(job: Job, layers: list[Path]) -> artifacts.Artifacts:
+    """What the same makes in a new session, under other conditions."""
+    job.log.section("Build again")
+    job.log.line(f"Conditions: {' '.join(CONDITIONS[1])}")
+    place = job.directory / "again"
+    staging = place / "artifacts"
+    staging.mkdir(parents=True)
+    fields = dict(job.summary.fields)
+    job.summary.fields["Reproducible"] = "fail: the second build did not succeed"
+    with job.open_session(place, layers, CONDITIONS[1]), commands_on_failure(job, "chroot-cleanup"):
+        unpack(job)
+        hack_version(job)
+        commands(job, "starting-build")
+        run_build(job)
+        commands(job, "finished-build")
+        with job.part("fetch-artifacts", Status.ATTEMPTED):
+            made = artifacts.take(job.session.root, job.place.lstrip("/"), staging)
+        commands(job, "chroot-cleanup")
+    job.summary.fields = fields
+    return made
 
 
 @contextmanager

@@ -115,7 +115,7 @@ def _aliases(top: int) -> dict[str, str]:
 def _unaliased(path: str, aliases: Mapping[str, str]) -> str:
     first, slash, rest = path[1:].partition("/")
     target = aliases.get(f"/{first}")
-    return path if target is None or not slash else f"{target}/{rest}"
+    return path if target is None else f"{target}{slash}{rest}"
 
 
 def _diversions(text: str, aliases: Mapping[str, str]) -> dict[str, tuple[str, str]]:

@@ -31,7 +31,6 @@ def test_an_unused_dependency_and_an_undeclared_file_are_found_and_nothing_else(
     assert code == 0, printed[-2000:]
     found = json.loads((work.output / "tiny_1_amd64.trace.json").read_text())
     verdicts = {each["relation"]: each["verdict"] for each in found["dependencies"]}
-    print(found["dependencies"], [use for use in found["packages"] if use["reason"] == "needed by a build dependency"])
     assert verdicts == {"dpkg-dev": "used", "hello": "only looked up", "quilt": "never touched"}
     undeclared = [use for use in found["packages"] if use["reason"] == "undeclared"]
     assert [(use["package"], [file["path"] for file in use["files"]]) for use in undeclared] == [
@@ -202,7 +201,9 @@ def _root(place: Path) -> Path:
 
 def test_paths_are_those_of_a_merged_and_diverted_root(tmp_path: Path) -> None:
     found = installed.read(_root(tmp_path), "amd64")
-    assert {path: owners for path, owners in found.owners.items() if path.count("/") > 1} == {
+    assert {path: owners for path, owners in found.owners.items() if path != "/."} == {
+        "/usr/bin": ["dash"],
+        "/usr/lib": ["libc6"],
         "/usr/bin/sh": ["dash"],
         "/usr/bin/sh.distrib": ["libc6"],
         "/usr/bin/mine.real": ["dash"],

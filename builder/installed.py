@@ -39,8 +39,6 @@ class Installed:
 
     packages: dict[str, Package]
     owners: dict[str, list[str]]
-    timezone: str | None = None
-    """What /etc/localtime leads to: the C library reads it in every program, and does without where it is not."""
     providers: dict[str, list[str]] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -77,9 +75,6 @@ def read(root: Path, architecture: str) -> Installed:
     """The database of a root. OSError where it is not as dpkg leaves it."""
     with beneath.directory(root, "") as top:
         aliases = _aliases(top)
-    timezone = None
-    with beneath.directory(root, "etc") as place, suppress(OSError):
-        timezone = os.path.join("/etc", os.readlink("localtime", dir_fd=place))
     with beneath.directory(root, "var/lib/dpkg") as place:
         packages = _packages(_text(place, "status"), architecture)
         diversions: dict[str, tuple[str, str]] = {}
@@ -94,7 +89,7 @@ def read(root: Path, architecture: str) -> Installed:
                     real = _unaliased(path, aliases)
                     moved, by = diversions.get(real, (real, ""))
                     owners[real if by == name.partition(":")[0] else moved].append(name)
-    return Installed(packages, dict(owners), timezone and os.path.normpath(timezone))
+    return Installed(packages, dict(owners))
 
 
 def _text(place: int, name: str) -> str:

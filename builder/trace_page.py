@@ -22,7 +22,7 @@ _COLOURS = {
 }
 _VERDICTS = {
     Verdict.USED: "good",
-    Verdict.NEEDED: "good",
+    Verdict.NEEDED: "warn",
     Verdict.LOOKED_UP: "warn",
     Verdict.UNTOUCHED: "bad",
     Verdict.MISSING: "warn",

@@ -17,6 +17,9 @@ from builder.installed import Installed, relations
 CONTENT = frozenset({"read", "executed", "followed"})
 CHANGES = frozenset({"written", "created", "removed"})
 
+# Where these are missing, the C library takes the time that they say: it makes no difference.
+NO_DIFFERENCE = frozenset(f"/usr/share/zoneinfo/{zone}" for zone in ("UTC", "GMT", "Etc/UTC", "Etc/GMT"))
+
 # What a program puts there and takes away again is nobody's business.
 TEMPORARY = ("/tmp/", "/var/tmp/")
 
@@ -116,7 +119,7 @@ def judge(trace: Iterable[dict[str, Any]], installed: Installed, request: Reques
         uses = set(file.uses)
         if uses & CHANGES and _is_outside(file, build_place):
             written.append(file)
-        if record["base"] is None or record["type"] == "directory" or file.path == installed.timezone:
+        if record["base"] is None or record["type"] == "directory" or file.path in NO_DIFFERENCE:
             continue
         for name in file.packages:
             use = packages.setdefault(name, PackageUse(name, _reason(name, declared, needed, implicit)))

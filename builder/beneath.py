@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from builder.interrupts import uninterrupted
 
@@ -56,16 +57,31 @@ def copy_in(source: Path, directory_descriptor: int, name: str, owner: tuple[int
             writer.write(piece)
 
 
-def copy_out(directory_descriptor: int, name: str, target: Path, limit: int) -> tuple[int, str]:
-    """Copy a regular file out of the root to `target`, which must not exist; return its size and SHA-256.
+def read(directory_descriptor: int, name: str, limit: int) -> bytes:
+    """What a regular file in the root holds. OSError when it is anything else, or holds more than `limit` bytes."""
+    with _opened(directory_descriptor, name) as reader:
+        content = reader.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(f"{name} is larger than {limit} bytes")
+    return content
 
-    OSError when it is a link, anything but a regular file, or holds more than `limit` bytes.
-    """
+
+@contextmanager
+def _opened(directory_descriptor: int, name: str) -> Iterator[BinaryIO]:
     # Without O_NONBLOCK, opening a FIFO would wait for ever.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(os.open(name, flags, dir_fd=directory_descriptor), "rb") as reader:
         if not stat.S_ISREG(os.fstat(reader.fileno()).st_mode):
             raise OSError(f"{name} is not a regular file")
+        yield reader
+
+
+def copy_out(directory_descriptor: int, name: str, target: Path, limit: int) -> tuple[int, str]:
+    """Copy a regular file out of the root to `target`, which must not exist; return its size and SHA-256.
+
+    OSError when it is a link, anything but a regular file, or holds more than `limit` bytes.
+    """
+    with _opened(directory_descriptor, name) as reader:
         size = 0
         digest = hashlib.sha256()
         with target.open("xb") as writer:

@@ -6,17 +6,17 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
-from builder import artifacts, base, beneath, cache, depends, extras, foreign, sessions, source
+from builder import artifacts, base, beneath, cache, depends, extras, foreign, sessions, source, trace_report, twice
 from builder.job import BuildOptions, Job
 from builder.log import BuildLog, Interrupted, Problem, timestamp
 from builder.process import shown
 from builder.rebuild import PUT_ON_TOP
-from builder.session import BUILDER, USER_NAME, VARIABLES
+from builder.session import BUILDER, CONDITIONS, USER_NAME, VARIABLES
 from builder.summary import StageFailed, Status
 
 
@@ -28,9 +28,8 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
     log = BuildLog(quiet=options.quiet)
     job = Job(options, directories, log)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.summary.started))
-    stem = f"{job.source.name}_{job.source.version_without_epoch}_{job.architecture}"
     if options.log_file:
-        _start_log(log, options.output, f"{stem}-{started}")
+        _start_log(log, options.output, f"{job.stem}-{started}")
     introduce(job)
     status, failed_stage = Status.SUCCESSFUL, None
     try:
@@ -45,11 +44,11 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
         status, failed_stage = Status.FAILED, job.stage
         log.line(f"\nE: interrupted in stage {job.stage}")
     if options.purge_session == "never" or (options.purge_session == "successful" and failed_stage is not None):
-        keep_session(job, stem, failed_stage or "finished")
+        keep_session(job, failed_stage or "finished")
     job.summary.write(log, status, failed_stage)
     log.close()
     if log.path is not None:
-        _link_latest(options.output, stem, log.path)
+        _link_latest(options.output, job.stem, log.path)
     return status.exit_code
 
 
@@ -67,14 +66,14 @@ def _start_log(log: BuildLog, output: Path, stem: str) -> None:
     raise Problem(f"Cannot write the log into {output}: there are too many of that name")
 
 
-def keep_session(job: Job, stem: str, stage: str) -> None:
+def keep_session(job: Job, stage: str) -> None:
     layer = job.directory / "layer"
     if not layer.exists():
         return
     try:
         name = sessions.keep(
             layer,
-            stem=stem,
+            stem=job.stem,
             package=f"{job.source.name} {job.source.version}",
             base=job.options.base,
             stage=stage,
@@ -90,17 +89,45 @@ def keep_session(job: Job, stem: str, stage: str) -> None:
 def run_stages(job: Job) -> None:
     try:
         commands(job, "pre-build")
-        with dependency_layer(job) as layers, job.open_session(job.directory, layers):
-            with commands_on_failure(job, "chroot-cleanup"):
-                if not layers:
-                    get_ready(job)
-                work_in_session(job)
-                commands(job, "chroot-cleanup")
+        second: artifacts.Artifacts | None = None
+        with dependency_layer(job) as layers:
+            with job.open_session(job.directory, layers, CONDITIONS[0] if job.options.twice else ()):
+                with commands_on_failure(job, "chroot-cleanup"):
+                    if not layers:
+                        get_ready(job)
+                    work_in_session(job)
+                    commands(job, "chroot-cleanup")
+            if job.options.twice:
+                second = build_again(job, layers)
         deliver(job)
+        if second is not None:
+            twice.compare(job, second)
     except StageFailed:
         commands(job, "post-build-failed")
         raise
     commands(job, "post-build")
+
+
+def build_again(job: Job, layers: list[Path]) -> artifacts.Artifacts:
+    """What the same makes in a new session, under other conditions."""
+    job.log.section("Build again")
+    job.log.line(f"Conditions: {' '.join(CONDITIONS[1])}")
+    place = job.directory / "again"
+    staging = place / "artifacts"
+    staging.mkdir(parents=True)
+    fields = dict(job.summary.fields)
+    job.summary.fields["Reproducible"] = "fail: the second build did not succeed"
+    with job.open_session(place, layers, CONDITIONS[1]), commands_on_failure(job, "chroot-cleanup"):
+        unpack(job)
+        hack_version(job)
+        commands(job, "starting-build")
+        run_build(job)
+        commands(job, "finished-build")
+        with job.part("fetch-artifacts", Status.ATTEMPTED):
+            made = artifacts.take(job.session.root, job.place.lstrip("/"), staging)
+        commands(job, "chroot-cleanup")
+    job.summary.fields = fields
+    return made
 
 
 @contextmanager
@@ -110,7 +137,7 @@ def dependency_layer(job: Job) -> Iterator[list[Path]]:
     Where it has to be made, the stages up to the dependencies have been gone through when this begins.
     """
     if job.layer_directory is None:
-        yield []
+        yield [] if not job.options.layered else [layer_of_this_build(job)]
         return
     options = job.options
     with job.part("install-deps", Status.GIVEN_BACK):
@@ -140,6 +167,14 @@ def dependency_layer(job: Job) -> Iterator[list[Path]]:
         yield [layer]
 
 
+def layer_of_this_build(job: Job) -> Path:
+    place = job.directory / "dependencies"
+    place.mkdir()
+    with job.open_session(place), commands_on_failure(job, "chroot-cleanup"):
+        get_ready(job)
+    return place / "layer"
+
+
 def get_ready(job: Job) -> None:
     commands(job, "chroot-setup")
     update_chroot(job)
@@ -153,7 +188,8 @@ def work_in_session(job: Job) -> None:
     check_space(job)
     hack_version(job)
     commands(job, "starting-build")
-    run_build(job)
+    with trace_report.traced(job, dependencies(job)) if job.options.trace else nullcontext():
+        run_build(job)
     commands(job, "finished-build")
     take_artifacts(job)
     show_artifacts(job)

@@ -200,6 +200,8 @@ def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> Buil
         lintian=arguments.run_lintian,
         lintian_options=(*arguments.lintian_opt, *arguments.lintian_opts),
         purge_session=arguments.purge_session,
+        trace=arguments.trace,
+        twice=arguments.twice,
         log_file=not arguments.nolog,
         quiet=arguments.quiet,
         verbose=arguments.verbose,

@@ -62,9 +62,18 @@ class BuildOptions:
     lintian_options: tuple[str, ...] = ()
     purge_session: str = "always"
     """When the session is thrown away: one of PURGE."""
+    trace: bool = False
+    """Report what was used of what is installed."""
+    twice: bool = False
+    """Build again under other conditions, and compare."""
     log_file: bool = True
     quiet: bool = False
     verbose: bool = False
+
+    @property
+    def layered(self) -> bool:
+        """Whether the build is in a session of its own, on top of the one that its dependencies were installed in."""
+        return self.trace or self.twice
 
     @property
     def cached(self) -> bool:
@@ -114,16 +123,30 @@ class Job:
             raise StageFailed(stage, status, str(problem)) from None
 
     @property
+    def stem(self) -> str:
+        """What the names of the build's own files begin with."""
+        return f"{self.source.name}_{self.source.version_without_epoch}_{self.architecture}"
+
+    @property
     def session(self) -> Session:
         assert self._session is not None, "only while the session is open"
         return self._session
 
     @contextmanager
-    def open_session(self, directory: Path, layers: Sequence[Path] = ()) -> Iterator[None]:
-        """A session over the base and the frozen layers on it; `directory` is its own."""
+    def open_session(
+        self, directory: Path, layers: Sequence[Path] = (), conditions: Sequence[str] = ()
+    ) -> Iterator[None]:
+        """A session over the base and the frozen layers on it; `directory` is its own.
+
+        Without layers it is one to install dependencies in, of which nobody wants a trace.
+        """
+        traced = self.options.trace and bool(layers)
         with ExitStack() as stack:
             with self.part("create-session", Status.GIVEN_BACK):
-                self._session = stack.enter_context(opened(self.options.base, directory, self.log, layers))
+                session = opened(
+                    self.options.base, directory, self.log, layers, traced=traced, conditions=conditions
+                )
+                self._session = stack.enter_context(session)
             yield
 
     @property
@@ -169,5 +192,7 @@ def check(options: BuildOptions) -> None:
         raise Problem(f"The output directory {options.output} is missing or may not be written to")
     if not PLACE_ALLOWED.fullmatch(options.build_place):
         raise Problem(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ - /")
+    if options.layered and options.purge_session != "always":
+        raise Problem("With --trace or --twice no session can be kept", "Leave out --purge-session")
     base.architecture(options.base)
     base.check_ours(options.base)

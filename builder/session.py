@@ -6,12 +6,14 @@ The only module that knows cowfs.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from builder import apt, foreign
@@ -29,7 +31,16 @@ MOUNT_OPTIONS = "allow_other,nosuid,nodev"
 
 USABLE_WITHIN = 30.0
 ENDED_WITHIN = 10.0
+TRACED_WITHIN = 30.0
 
+TRACE = "trace.jsonl"
+
+
+# Two sets of test conditions for a build that should not depend on them: options of cowfs.
+CONDITIONS: tuple[tuple[str, ...], ...] = (
+    ("--readdir-order", "sorted"),
+    ("--readdir-order", "reverse", "--vary-inodes", "other", "--pad-blocks", "8"),
+)
 
 # Above the users and the system users of Debian (Policy 9.2.2), so that outside a user namespace it is nobody's.
 BUILDER = Identity(uid=60998, gid=60998)
@@ -65,11 +76,20 @@ apt-get clean
 """
 
 
+@dataclass(frozen=True)
+class Mounted:
+    """A root, and the daemon that serves it."""
+
+    root: Path
+    daemon: subprocess.Popen[bytes]
+
+
 class Session:
     """A mounted root, and the log of what is run in it."""
 
-    def __init__(self, root: Path, architecture: str, log: BuildLog) -> None:
-        self.root = root
+    def __init__(self, mount: Mounted, architecture: str, log: BuildLog) -> None:
+        self._mount = mount
+        self.root = root = mount.root
         self.log = log
         self.hostname = socket.gethostname().partition(".")[0] or "localhost"
         self.sandbox = Sandbox(
@@ -85,6 +105,18 @@ class Session:
         identity = (USER_NAME, str(BUILDER.uid), str(BUILDER.gid))
         # With the network, since without it resolv.conf is covered.
         self.run("sh", "-c", PREPARE, "prepare", resolver, self.hostname, *identity, network=True)
+
+    def take_trace(self) -> Path:
+        """A file with what was used since the last time, in a session that is traced. Problem if it does not come."""
+        written = self.root.parent / TRACE
+        written.unlink(missing_ok=True)
+        self._mount.daemon.send_signal(signal.SIGUSR1)
+        give_up = time.monotonic() + TRACED_WITHIN
+        while not written.exists():
+            if self._mount.daemon.poll() is not None or time.monotonic() > give_up:
+                raise Problem("cowfs does not say what the build used")
+            time.sleep(0.005)
+        return written.rename(written.with_name("taken-" + TRACE))
 
     def settle(self) -> None:
         """Undo `prepare`, for a root that is to become a base."""
@@ -139,27 +171,37 @@ class Session:
 
 @contextmanager
 def opened(
-    base: Path, directory: Path, log: BuildLog, layers: Sequence[Path] = (), *, writing: Path | None = None
+    base: Path,
+    directory: Path,
+    log: BuildLog,
+    layers: Sequence[Path] = (),
+    *,
+    writing: Path | None = None,
+    traced: bool = False,
+    conditions: Sequence[str] = (),
 ) -> Iterator[Session]:
     """A prepared session over `base`, with its mount in the private `directory`. Problem when it cannot be had.
 
     `layers`, topmost first, are frozen ones that were made over the base. What is written goes to `writing`, an earlier
-    session's layer, where that is given.
+    session's layer, where that is given. `conditions` is one of CONDITIONS.
     """
+    options = [*conditions, *(["--trace", str(directory / TRACE)] if traced else [])]
     architecture = architecture_of(base)
     foreign.enable(architecture)
     # The user's session keyring may hold tickets and file system keys. Not every kernel has keyrings.
     with suppress(OSError):
         linux.new_session_keyring()
-    with mounted([*layers, base], directory, writing) as root:
-        session = Session(root, architecture, log)
+    with mounted([*layers, base], directory, writing, options) as mount:
+        session = Session(mount, architecture, log)
         session.prepare()
         yield session
 
 
 @contextmanager
-def mounted(bases: Sequence[Path], directory: Path, layer: Path | None = None) -> Iterator[Path]:
-    """Mount `bases`, topmost first, copy-on-write below the private `directory`, and yield the root of the session.
+def mounted(
+    bases: Sequence[Path], directory: Path, layer: Path | None = None, options: Sequence[str] = ()
+) -> Iterator[Mounted]:
+    """Mount `bases`, topmost first, copy-on-write below the private `directory`, with more options of cowfs.
 
     What is written goes to `layer`, by itself `directory`/layer. Problem when it cannot be mounted. On the way out,
     however that came, the mount is gone and its daemon reaped.
@@ -169,6 +211,7 @@ def mounted(bases: Sequence[Path], directory: Path, layer: Path | None = None) -
     complaints = directory / "cowfs.log"
     command: list[str | Path] = [
         *(*COWFS, "-f", "--layer", layer or directory / "layer", "-o", MOUNT_OPTIONS),
+        *options,
         *(":".join(map(str, bases)), root),
     ]
     daemon: subprocess.Popen[bytes] | None = None
@@ -179,7 +222,7 @@ def mounted(bases: Sequence[Path], directory: Path, layer: Path | None = None) -
                 command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, process_group=0
             )
         _wait_until_usable(daemon, root, complaints)
-        yield root
+        yield Mounted(root, daemon)
     finally:
         if daemon is not None:
             _end(daemon, root)

@@ -16,10 +16,12 @@ from typing import Any, NoReturn
 
 import trio
 
+from cowfs import conditions
 from cowfs.fuse.device import MountError, MountOptions
 from cowfs.fuse.engine import NoStatisticsError
 from cowfs.layers import LayerError
 from cowfs.mount import ENGINES, Mount, MountRequest
+from cowfs.trace import TraceError, check_place
 from cowfs.verbs import VERBS, parser_of, split, summary
 
 _EPILOG = f"""\
@@ -28,13 +30,16 @@ directory to keep it in; that can be mounted again later, over the same base. um
 
 options of -o, as mount(8) and overlayfs have them:
   layer=DIR sync engine=NAME quota=SIZE[:INODES]    as --layer, --sync, --engine, --quota
+  trace=FILE                            as --trace
   lowerdir=TOP:LOWER upperdir=DIR workdir=DIR userxattr    overlayfs's; BASE is then only a name
   allow_other                           let other users in (the kernel checks modes and ACLs in any case)
   ro nosuid nodev noexec noatime        as ever
-
+{conditions.EPILOG}
 other commands, each with --help (a base of such a name is written ./NAME):
 {summary()}
 """
+
+_log = logging.getLogger("cowfs")
 
 # Taken because mount(8), fstab or overlayfs habits bring them; they ask for nothing that is not so anyway.
 _WITHOUT_EFFECT = {
@@ -42,7 +47,7 @@ _WITHOUT_EFFECT = {
     *("auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "default_permissions"),
     *("redirect_dir", "index", "metacopy", "xino", "volatile", "nfs_export", "uuid", "verity", "comment", "fsname"),
 }
-_DIRECTORIES = {"layer": "layer", "upperdir": "upper", "workdir": "work"}
+_PATHS = {"trace": "trace", "layer": "layer", "upperdir": "upper", "workdir": "work"}
 _SWITCHES = {"sync": "durable", "userxattr": "user_marks"}
 _FLAGS = {"allow_other": "allow_other", "ro": "read_only"} | {
     name: name for name in ("nosuid", "nodev", "noexec", "noatime")
@@ -64,7 +69,7 @@ def main(arguments: list[str] | None = None) -> int:
     except UsageError as error:
         print(f"cowfs: {error}\nTry: cowfs --help", file=sys.stderr)
         return 2
-    except (LayerError, MountError, NoStatisticsError) as error:
+    except (LayerError, MountError, NoStatisticsError, TraceError) as error:
         print(f"cowfs: {error}", file=sys.stderr)
         return 1
     except BrokenPipeError:
@@ -94,12 +99,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("base", metavar="BASE", help="directory to show; several, topmost first, separated by colons")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT", type=Path, help="existing directory to show it on")
     parser.add_argument("--layer", metavar="DIR", type=Path, help="keep what is written in DIR")
+    parser.add_argument("--trace", metavar="FILE", type=Path, help="write to FILE at the end what was used, and how")
     parser.add_argument("--sync", action="store_true", help="fsync reaches the disk (it is ignored otherwise)")
     parser.add_argument("--quota", metavar="SIZE[,INODES]", type=_quota, help="limit of what is written, as 4G,100000")
     parser.add_argument("--engine", choices=ENGINES, default="direct", help="default: %(default)s")
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground; Ctrl-C unmounts")
     parser.add_argument("--debug", action="store_true", help="print every request; implies -f")
     parser.add_argument("-o", metavar="OPTION,...", action="append", default=[], dest="options", help="see below")
+    conditions.add_arguments(parser)
     return parser
 
 
@@ -119,23 +126,17 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
     """The mount that the command line asks for. UsageError for an option nobody knows."""
     request = MountRequest([], parsed.mountpoint, parsed.layer, durable=parsed.sync, engine=parsed.engine)
     request.quota = parsed.quota
+    request.trace = parsed.trace
+    request.variation = conditions.from_arguments(parsed)
     bases: str = parsed.base
     flags: dict[str, Any] = {}
     for name, value in _options(parsed.options):
         if name == "lowerdir":
             bases = value
-        elif name in _DIRECTORIES:
-            setattr(request, _DIRECTORIES[name], _path(name, value))
-        elif name == "engine" and value in ENGINES:
-            request.engine = value
-        elif name == "quota":
-            request.quota = _quota(value)
-        elif name in _SWITCHES:
-            setattr(request, _SWITCHES[name], True)
         elif name in _FLAGS:
             flags[_FLAGS[name]] = True
-        elif name not in _WITHOUT_EFFECT and not name.startswith("x-"):
-            raise UsageError(f"-o {name}{'=' + value if value else ''} is no option that cowfs knows.")
+        else:
+            _take_option(request, name, value)
     if request.layer is not None and request.upper is not None:
         raise UsageError("A layer and upperdir= are two places to write to: give one of them.")
     if request.work is not None and request.upper is None:
@@ -144,7 +145,27 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
         raise UsageError(f"{bases!r} names no base.")
     request.bases = [Path(path) for path in paths]
     request.options = MountOptions(source=bases, **flags)
+    if request.trace is not None:
+        check_place(request.trace)
     return request
+
+
+def _take_option(request: MountRequest, name: str, value: str) -> None:
+    if name in _PATHS:
+        setattr(request, _PATHS[name], _path(name, value))
+    elif name == "engine" and value in ENGINES:
+        request.engine = value
+    elif name == "quota":
+        request.quota = _quota(value)
+    elif name in _SWITCHES:
+        setattr(request, _SWITCHES[name], True)
+    elif name in conditions.OPTIONS:
+        try:
+            request.variation = conditions.with_option(request.variation, name, value)
+        except argparse.ArgumentTypeError as error:
+            raise UsageError(f"-o {name}: {error}") from None
+    elif name not in _WITHOUT_EFFECT and not name.startswith("x-"):
+        raise UsageError(f"-o {name}{'=' + value if value else ''} is no option that cowfs knows.")
 
 
 def _options(given: list[str]) -> list[tuple[str, str]]:
@@ -164,7 +185,7 @@ def _quota(text: str) -> tuple[int | None, int | None]:
 
 def _path(name: str, value: str) -> Path:
     if not value:
-        raise UsageError(f"-o {name}= needs a directory.")
+        raise UsageError(f"-o {name}= needs a path.")
     return Path(value)
 
 
@@ -204,6 +225,7 @@ def _become_daemon(request: MountRequest, writer: int) -> NoReturn:
         request,
         bases=[base.absolute() for base in request.bases],
         mountpoint=request.mountpoint.absolute(),
+        trace=None if request.trace is None else request.trace.absolute(),
     )
     status = 0
 
@@ -224,8 +246,11 @@ def _become_daemon(request: MountRequest, writer: int) -> NoReturn:
     except (LayerError, MountError) as error:
         report(str(error))
         status = 1
+    except TraceError as error:
+        _log.error("%s", error)
+        status = 1
     except BaseException:
-        logging.getLogger("cowfs").exception("the daemon failed")
+        _log.exception("the daemon failed")
         status = 1
     finally:
         os._exit(status)

@@ -136,7 +136,7 @@ class _Unpacking:
         if member.isdir():
             if not isinstance(there, Directory):
                 self._remove(parent, name, there)
-                there = dirs.mkdir(tree, parent, name, 0o700, _daemon())
+                there, _ = dirs.mkdir(tree, parent, name, 0o700, _daemon())
             assert isinstance(there, Directory)
             there.lookups += 1  # it is needed once more
             self._directories.append((there, member))
@@ -155,14 +155,14 @@ class _Unpacking:
     def _make(self, archive: tarfile.TarFile, member: tarfile.TarInfo, parent: Directory, name: bytes) -> Node:
         tree = self._tree
         if member.issym():
-            return files.symlink(tree, parent, name, _bytes(member.linkname), _daemon())
+            return files.symlink(tree, parent, name, _bytes(member.linkname), _daemon())[0]
         if member.type in _MODES:
             device = os.makedev(member.devmajor, member.devminor)
-            return files.mknod(tree, parent, name, _MODES[member.type] | 0o600, device, _daemon())
+            return files.mknod(tree, parent, name, _MODES[member.type] | 0o600, device, _daemon())[0]
         content = archive.extractfile(member) if member.isfile() else None
         if content is None:
             raise HostileMember(f"which is of the unknown type {member.type!r}")
-        node = files.create(tree, parent, name, 0o600, _daemon())
+        node, _ = files.create(tree, parent, name, 0o600, _daemon())
         _fill(tree, node, content)
         return node
 
@@ -182,7 +182,7 @@ class _Unpacking:
         for part in parts:
             node = look(self._tree, current, part)
             if node is None and make:
-                node = dirs.mkdir(self._tree, current, part, 0o755, _daemon())
+                node, _ = dirs.mkdir(self._tree, current, part, 0o755, _daemon())
             if not isinstance(node, Directory):
                 raise HostileMember(f"whose path leads through {os.fsdecode(part)!r}, which is no directory")
             current = node

@@ -19,14 +19,19 @@ from cowfs.fuse.device import mount as mount_device
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.session import Session
 from cowfs.layers import LayerError
+from cowfs.trace import Trace, TraceError
 from cowfs.union.complete import complete_layer, recount_names
 from cowfs.union.copyup import copy_root
 from cowfs.union.quota import Quota
 from cowfs.union.tree import Tree
+from cowfs.union.uses import Uses
+from cowfs.union.variation import NOTHING, Variation
 
 _log = logging.getLogger("cowfs")
 
 ENGINES = ("direct", "pyfuse3")
+
+TRACE_SIGNAL = signal.SIGUSR1
 
 _ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -51,6 +56,9 @@ class MountRequest:
     engine: str = "direct"
     options: MountOptions = field(default_factory=MountOptions)
     debug: Callable[[str], None] | None = None
+    variation: Variation = NOTHING
+    trace: Path | None = None
+    """Where to write which files were used."""
 
 
 class Mount:
@@ -60,12 +68,18 @@ class Mount:
         """LayerError or MountError, each a sentence for the user."""
         self._request = request
         self._settings = EngineSettings(debug=request.debug, durable=request.durable)
+        self._trace: Trace | None = None
         self._session: Session | None = None
         with ExitStack() as undo:
             # From here on a signal waits until it can be met with an orderly end.
-            undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, _ENDING_SIGNALS)
-            signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+            waiting = _ENDING_SIGNALS if request.trace is None else (*_ENDING_SIGNALS, TRACE_SIGNAL)
+            undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, waiting)
+            signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
             self.tree = self._open(undo)
+            if request.trace is not None:
+                self._settings.uses = Uses(self.tree)
+                bases = [base.resolve() for base in request.bases]
+                self._trace = Trace(request.trace.absolute(), bases, self._settings.uses)
             os.umask(0)  # the union applies the caller's
             staged = request.engine == "direct"
             self._device = mount_device(request.mountpoint, request.options, staged=staged)
@@ -86,7 +100,14 @@ class Mount:
         bases = [base.resolve() for base in request.bases]
         place = _make_place(request)
         self._settings.facts.update(_facts(request, place, bases))
-        tree = open_tree(place, bases, undo, user_marks=request.user_marks, durable=request.durable)
+        tree = open_tree(
+            place,
+            bases,
+            undo,
+            user_marks=request.user_marks,
+            durable=request.durable,
+            variation=request.variation,
+        )
         if request.quota is not None:
             tree.quota = Quota([tree.upper.root_fd, tree.upper.work_fd], *request.quota)
             undo.callback(setattr, tree, "quota", None)  # putting the layer away must not fail
@@ -98,6 +119,8 @@ class Mount:
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._unmount_on_signal, nursery.cancel_scope)
+                if self._trace is not None:
+                    nursery.start_soon(self._write_on_signal, self._trace)
                 if self._session is None:
                     from cowfs.fuse import pyfuse  # its C library is needed by nobody else
 
@@ -110,8 +133,20 @@ class Mount:
             raise
 
     def close(self) -> None:
-        """After the mount has gone: the layer is clean, or removed if it was temporary."""
-        self._end.close()
+        """After the mount has gone: the layer is clean, or removed if it was temporary. TraceError."""
+        with self._end:
+            if self._trace is not None:
+                self._trace.write()
+
+    async def _write_on_signal(self, trace: Trace) -> None:
+        """As log files are rotated: the file gets what was used since it was last written."""
+        with trio.open_signal_receiver(TRACE_SIGNAL) as received:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, [TRACE_SIGNAL])
+            async for _ in received:
+                try:
+                    trace.write()
+                except TraceError as error:
+                    _log.error("%s", error)
 
     async def _unmount_on_signal(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(*_ENDING_SIGNALS) as received:
@@ -126,14 +161,20 @@ class Mount:
 
 
 def open_tree(
-    place: layers.Upper, bases: list[Path], undo: ExitStack, *, user_marks: bool = False, durable: bool = False
+    place: layers.Upper,
+    bases: list[Path],
+    undo: ExitStack,
+    *,
+    user_marks: bool = False,
+    durable: bool = False,
+    variation: Variation = NOTHING,
 ) -> Tree:
     """Open bases and a layer to write to, which is locked and marked as in use until ``undo``, and then clean."""
     opened = layers.open_bases(bases)
     undo.callback(os.close, layers.lock(place.upper, exclusive=True))
     undo.callback(layers.discard, place)
     upper, marks = layers.open_upper(place, user_marks=user_marks)
-    tree = Tree(opened, upper, marks, durable=durable)
+    tree = Tree(opened, upper, marks, durable=durable, variation=variation)
     undo.callback(tree.close)
     if place.fresh:
         copy_root(tree)
@@ -193,6 +234,10 @@ def _make_place(request: MountRequest) -> layers.Upper:
 def _refuse_overlap(request: MountRequest) -> None:
     """A layer inside its base would change the base; a base inside the layer would change beneath the mount."""
     mine = [path for path in (request.layer, request.upper, request.work) if path is not None]
+    if request.trace is not None:
+        for directory in (*request.bases, *mine, request.mountpoint):
+            if _is_inside(request.trace.parent, directory):
+                raise LayerError(f"The trace {request.trace} lies inside {directory}: put it elsewhere.")
     for base in request.bases:
         layers.find_base(base)
         for path in mine:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from cowfs.fuse.abi import OPCODE_LIMIT, Opcode
+from cowfs.union.uses import Uses
 
 STATISTICS_NAME = b"user.cowfs.stats"
 
@@ -46,6 +47,7 @@ class EngineSettings:
         durable: bool = False,
         counters: Counters | None = None,
         facts: dict[str, Any] | None = None,
+        uses: Uses | None = None,
     ) -> None:
         self.debug = debug
         """Takes one line for what was negotiated and for every request and reply; None: no such lines are made."""
@@ -54,6 +56,8 @@ class EngineSettings:
         self.facts = facts if facts is not None else {}
         """What the mount says of itself to whoever asks for its statistics."""
         self.counters = counters if counters is not None else Counters()
+        self.uses = uses
+        """Told of each use of a file: the kernel is then asked for more than it would tell. None: for no more."""
 
 
 class NoStatisticsError(OSError):

@@ -11,7 +11,7 @@ unlinked. What is left, a mode that a write cleared of setuid, the union tells t
 
 import stat
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from errno import ENOENT, ENOSYS, ENOTDIR, ENOTTY, ENXIO, ERANGE
 from functools import partial
 
@@ -19,6 +19,7 @@ from cowfs.fuse import abi, messages, negotiation
 from cowfs.fuse.abi import InitFlag, Opcode
 from cowfs.fuse.engine import STATISTICS_NAME, EngineSettings
 from cowfs.fuse.messages import HEADER_SIZE, NEGATIVE_ENTRY, NO_ENTRY, dirent, dirent_size
+from cowfs.fuse.observer import Observer, observed
 from cowfs.fuse.slow import SlowWork
 from cowfs.union import data, dirs, files, rename, xattrs
 from cowfs.union.attrs import (
@@ -33,7 +34,8 @@ from cowfs.union.attrs import (
     statfs,
 )
 from cowfs.union.nodes import Directory, Node
-from cowfs.union.readdir import read_directory
+from cowfs.union.ordered import OrderedDirectories
+from cowfs.union.readdir import Entry, read_directory
 from cowfs.union.tree import Tree
 
 Message = bytes | bytearray
@@ -118,15 +120,24 @@ class Handlers:
         self.table[Opcode.IOCTL] = self.ioctl
         self.table[Opcode.INIT] = self.init
         self.table[Opcode.DESTROY] = self.nothing
+        self._ordered: OrderedDirectories | None = None
+        if tree.variation.listed is not None:
+            self._ordered = OrderedDirectories(tree, tree.variation.listed)
+            self.table[Opcode.RELEASEDIR] = self.releasedir_in_order
         if settings.durable:
             self.table[Opcode.FSYNC] = self.fsync
             self.table[Opcode.FSYNCDIR] = self.fsync
             self.table[Opcode.SYNCFS] = self.syncfs
+        if settings.uses is not None:
+            observer = Observer(tree, settings.uses)
+            for opcode in Opcode:
+                self.table[opcode] = observed(observer, opcode, self.table[opcode])
 
     # The session
 
     def init(self, _: int, message: Message) -> Reply:
-        self.negotiated, reply = negotiation.answer(message, self.settings.debug)
+        wanted = negotiation.WANTED if self.settings.uses is None else negotiation.WANTED_TO_OBSERVE
+        self.negotiated, reply = negotiation.answer(message, self.settings.debug, wanted)
         if self.negotiated & InitFlag.SETXATTR_EXT:
             self._setxattr_size = abi.SETXATTR_IN.size
         return reply
@@ -304,6 +315,8 @@ class Handlers:
         return _OPENED
 
     def opendir(self, _: int, __: Message) -> Reply:
+        if self._ordered is not None:
+            return abi.OPEN_OUT.pack(self._ordered.open(), 0, 0)  # the kernel would give one opening another's cookies
         if self.negotiated & InitFlag.NO_OPENDIR_SUPPORT:
             raise OSError(ENOSYS, "")
         return abi.OPEN_OUT.pack(0, abi.FOPEN_KEEP_CACHE | abi.FOPEN_CACHE_DIR, 0)
@@ -357,10 +370,20 @@ class Handlers:
 
     # Directories
 
+    def _entries(self, directory: Directory, handle: int, cookie: int) -> Iterator[Entry]:
+        if self._ordered is not None:
+            return self._ordered.read(directory, handle, cookie)
+        return read_directory(self.tree, directory, cookie)
+
+    def releasedir_in_order(self, _: int, message: Message) -> Reply:
+        assert self._ordered is not None
+        self._ordered.close(abi.RELEASE_IN.unpack_from(message, HEADER_SIZE)[0])
+        return b""
+
     def readdir(self, number: int, message: Message) -> Reply:
-        _, cookie, size, _, _, _, _ = abi.READ_IN.unpack_from(message, HEADER_SIZE)
+        handle, cookie, size, _, _, _, _ = abi.READ_IN.unpack_from(message, HEADER_SIZE)
         records: list[bytes] = []
-        for name, next_cookie, mode_type, child in read_directory(self.tree, self._directory(number), cookie):
+        for name, next_cookie, mode_type, child in self._entries(self._directory(number), handle, cookie):
             size -= dirent_size(name)
             if size < 0:
                 break
@@ -369,12 +392,11 @@ class Handlers:
 
     def readdirplus(self, number: int, message: Message) -> Reply:
         """Each record is a look-up too, counted only when it is really sent; "." and ".." are none."""
-        _, cookie, size, _, _, _, _ = abi.READ_IN.unpack_from(message, HEADER_SIZE)
-        tree = self.tree
+        handle, cookie, size, _, _, _, _ = abi.READ_IN.unpack_from(message, HEADER_SIZE)
         directory = self._directory(number)
         entry_size = len(NO_ENTRY)
         records: list[bytes] = []
-        for name, next_cookie, mode_type, child in read_directory(tree, directory, cookie):
+        for name, next_cookie, mode_type, child in self._entries(directory, handle, cookie):
             size -= entry_size + dirent_size(name)
             if size < 0:
                 break

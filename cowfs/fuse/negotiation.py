@@ -40,7 +40,15 @@ would bring here what the kernel does alone; SECURITY_CTX sends labels of an LSM
 CREATE_SUPP_GROUP: since Linux 6.0 the VFS itself drops S_ISGID for a caller outside the group."""
 
 
-def answer(message: messages.Buffer, debug: Callable[[str], None] | None) -> tuple[InitFlag, bytes]:
+WANTED_TO_OBSERVE = WANTED & ~(
+    InitFlag.DO_READDIRPLUS | InitFlag.READDIRPLUS_AUTO | InitFlag.NO_OPEN_SUPPORT
+)
+"""What is asked for where every use is to be seen: no look-up that nobody made, and each opening."""
+
+
+def answer(
+    message: messages.Buffer, debug: Callable[[str], None] | None, wanted: InitFlag = WANTED
+) -> tuple[InitFlag, bytes]:
     """What is agreed on, and the reply: each wanted feature that the kernel offers, whatever its version.
 
     OSError EINVAL for a protocol older than 7.31.
@@ -52,10 +60,10 @@ def answer(message: messages.Buffer, debug: Callable[[str], None] | None) -> tup
         return nothing, messages.init_reply(0, nothing, max_readahead=0, max_write=0, max_pages=0, max_background=0)
     if offer.major < abi.KERNEL_VERSION or offer.minor < abi.OLDEST_MINOR_VERSION:
         raise OSError(EINVAL, f"the kernel speaks FUSE {offer.major}.{offer.minor}, 7.31 is the oldest understood")
-    accepted = offer.flags & WANTED
+    accepted = offer.flags & wanted
     minor = min(offer.minor, abi.KERNEL_MINOR_VERSION)
     if debug is not None:
-        debug(f"protocol 7.{minor}; accepted {_names(accepted)}; not offered: {_names(WANTED & ~offer.flags)}")
+        debug(f"protocol 7.{minor}; accepted {_names(accepted)}; not offered: {_names(wanted & ~offer.flags)}")
     return accepted, messages.init_reply(
         minor,
         accepted,

@@ -28,12 +28,14 @@ from cowfs.fuse.abi import Opcode
 from cowfs.fuse.device import Device
 from cowfs.fuse.engine import STATISTICS_NAME, EngineSettings
 from cowfs.fuse.messages import FOREVER, opcode_name
+from cowfs.fuse.observer import Observer, Request
 from cowfs.fuse.slow import SlowWork
 from cowfs.union import data, dirs, files, rename, xattrs
 from cowfs.union.attrs import Attributes, Caller, Changes, get_attributes, set_attributes, statfs
 from cowfs.union.copyup import CopyUpNeeded
 from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, Node
+from cowfs.union.ordered import OrderedDirectories
 from cowfs.union.readdir import read_directory
 from cowfs.union.tree import Tree
 
@@ -89,8 +91,13 @@ class PyfuseOperations(pyfuse3.Operations):
         self._tree = tree
         self._settings = settings
         self._slow = SlowWork(tree)
+        listed = tree.variation.listed
+        self._ordered = None if listed is None else OrderedDirectories(tree, listed)
+        self._open_directories: dict[int, int] = {}
+        """The directory of a handle, where the order of listings was asked for; else the handle is its number."""
         self._written_by_users: set[int] = set()
         """Nodes that others than root opened for writing: a write does not say who writes."""
+        self._observer = None if settings.uses is None else Observer(tree, settings.uses)
         tree.on_stale = _forget_attributes
 
     async def _do(self, opcode: Opcode, operation: Callable[[], Result], *about: object) -> Result:
@@ -98,6 +105,8 @@ class PyfuseOperations(pyfuse3.Operations):
         reply's errno; it is counted and, with --debug, described by `about`.
         """
         counters = self._settings.counters
+        if self._observer is not None:
+            operation = partial(self._observer.watch, opcode, _request(about), operation)
         started = time.perf_counter_ns()
         outcome = "done"
         try:
@@ -186,7 +195,7 @@ class PyfuseOperations(pyfuse3.Operations):
             files.link(self._tree, node, self._directory(new_parent_inode), new_name)
             return self._entry(node)
 
-        return await self._do(Opcode.LINK, operation, inode, new_parent_inode, new_name)
+        return await self._do(Opcode.LINK, operation, new_parent_inode, new_name, inode)
 
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: Context) -> None:
         def operation() -> None:
@@ -335,7 +344,7 @@ class PyfuseOperations(pyfuse3.Operations):
         await self._sync(Opcode.FSYNC, fh, datasync)
 
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
-        await self._sync(Opcode.FSYNCDIR, fh, datasync)
+        await self._sync(Opcode.FSYNCDIR, self._open_directories.get(fh, fh), datasync)
 
     async def _sync(self, opcode: Opcode, number: int, data_only: bool) -> None:
         self._settings.counters.requests[opcode] += 1
@@ -350,12 +359,20 @@ class PyfuseOperations(pyfuse3.Operations):
 
     async def opendir(self, inode: InodeT, ctx: Context) -> FileHandleT:
         self._settings.counters.requests[Opcode.OPENDIR] += 1
-        return FileHandleT(inode)
+        if self._ordered is None:
+            return FileHandleT(inode)
+        handle = self._ordered.open()
+        self._open_directories[handle] = inode
+        return FileHandleT(handle)
 
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         def operation() -> None:
-            directory = self._directory(fh)
-            for name, cookie, kind, number in read_directory(self._tree, directory, start_id):
+            directory = self._directory(self._open_directories.get(fh, fh))
+            if self._ordered is None:
+                entries = read_directory(self._tree, directory, start_id)
+            else:
+                entries = self._ordered.read(directory, fh, start_id)
+            for name, cookie, kind, number in entries:
                 # "." and ".." are no look-ups: the kernel takes their number and type, and does not count them.
                 node: Node | None = None
                 if name in (b".", b".."):
@@ -372,10 +389,13 @@ class PyfuseOperations(pyfuse3.Operations):
                 if node is not None:
                     node.lookups += 1
 
-        await self._do(Opcode.READDIRPLUS, operation, fh, start_id)
+        await self._do(Opcode.READDIRPLUS, operation, self._open_directories.get(fh, fh), start_id)
 
     async def releasedir(self, fh: FileHandleT) -> None:
         self._settings.counters.requests[Opcode.RELEASEDIR] += 1
+        if self._ordered is not None:
+            self._ordered.close(fh)
+            del self._open_directories[fh]
 
 
 def entry_attributes(attributes: Attributes) -> EntryAttributes:
@@ -427,6 +447,12 @@ def changes(attr: EntryAttributes, fields: pyfuse3.SetattrFields, *, privileged:
     chown = fields.update_uid or fields.update_gid
     wanted.kill_privileges = chown or (fields.update_size and not privileged) or wanted == Changes()
     return wanted
+
+
+def _request(about: Sequence[object]) -> Request:
+    numbers = [each for each in about if isinstance(each, int)]
+    names = tuple(each for each in about if isinstance(each, bytes))
+    return Request(numbers[0] if numbers else 0, numbers[1] if len(numbers) > 1 else 0, names)
 
 
 def _caller(ctx: Context) -> Caller:

@@ -93,7 +93,7 @@ def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
         status.st_gid,
         status.st_rdev,
         status.st_size,
-        status.st_blocks,
+        status.st_blocks + tree.variation.padding,
         BLOCK_SIZE,
         status.st_atime_ns,
         status.st_mtime_ns,

@@ -13,21 +13,31 @@ from collections.abc import Callable
 from cowfs.union.descriptors import DescriptorCache, cache_capacity
 from cowfs.union.layer import Layer, WritableLayer, empty_directory, open_directory
 from cowfs.union.links import HardLinks
-from cowfs.union.nodes import ROOT_NUMBER, Directory, LowerDirectory, Node, Nodes, Numbers
+from cowfs.union.nodes import ROOT_NUMBER, Directory, LowerDirectory, Node, Nodes
 from cowfs.union.quota import Quota
+from cowfs.union.variation import NOTHING, Variation
 from cowfs.union.whiteout import Marks, is_whiteout, make_whiteout, parse_identity
 
 SELF = b"."
 
 
 class Tree:
-    def __init__(self, layers: list[Layer], upper: WritableLayer, marks: Marks, *, durable: bool = False) -> None:
+    def __init__(
+        self,
+        layers: list[Layer],
+        upper: WritableLayer,
+        marks: Marks,
+        *,
+        durable: bool = False,
+        variation: Variation = NOTHING,
+    ) -> None:
         """``layers`` are the read-only ones, topmost first. A durable tree syncs what it copies up."""
         self.layers = layers
         self.upper = upper
         self.marks = marks
         self.durable = durable
-        self.numbers = Numbers([layer.device for layer in reversed(layers)] + [upper.device])
+        self.variation = variation
+        self.numbers = variation.numbers([layer.device for layer in reversed(layers)] + [upper.device])
         self.links = HardLinks(upper, layers)
         self.root = Directory(ROOT_NUMBER, None, SELF)
         self.root.upper = True

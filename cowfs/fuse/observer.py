@@ -1,0 +1,126 @@
+"""Which requests are which use of a file, for `--trace`; both engines ask here.
+
+A name is looked up once, since the kernel remembers it; a file is opened as often as it is, for with `--trace` the
+engines ask to be told. A request that was refused was no use.
+"""
+
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from cowfs.fuse import abi, messages
+from cowfs.fuse.abi import Opcode
+from cowfs.union.lookup import lookup
+from cowfs.union.nodes import Directory, Node
+from cowfs.union.tree import Tree
+from cowfs.union.uses import Use, Uses, opened
+
+Result = TypeVar("Result")
+Handler = Callable[[int, bytes | bytearray], bytes | memoryview | None]
+
+
+class Request(NamedTuple):
+    """What counts of a request: its node, another number in it (flags, a second node), and the names in it."""
+
+    number: int
+    other: int = 0
+    names: tuple[bytes, ...] = ()
+
+
+_OF_NODE = {
+    Opcode.READLINK: Use.FOLLOWED,
+    Opcode.READDIR: Use.LISTED,
+    Opcode.READDIRPLUS: Use.LISTED,
+    Opcode.SETATTR: Use.WRITTEN,
+    Opcode.WRITE: Use.WRITTEN,
+    Opcode.FALLOCATE: Use.WRITTEN,
+    Opcode.SETXATTR: Use.WRITTEN,
+    Opcode.REMOVEXATTR: Use.WRITTEN,
+}
+_OF_OTHER = {Opcode.COPY_FILE_RANGE: Use.WRITTEN, Opcode.COPY_FILE_RANGE_64: Use.WRITTEN}
+_OF_NAME = {
+    Opcode.LOOKUP: Use.LOOKED_UP,
+    Opcode.CREATE: Use.CREATED,
+    Opcode.MKNOD: Use.CREATED,
+    Opcode.MKDIR: Use.CREATED,
+    Opcode.SYMLINK: Use.CREATED,
+    Opcode.LINK: Use.CREATED,
+}
+_REMOVING = (Opcode.UNLINK, Opcode.RMDIR, Opcode.RENAME, Opcode.RENAME2)
+_RENAMING = (Opcode.RENAME, Opcode.RENAME2)
+_OBSERVED = {*_OF_NODE, *_OF_OTHER, *_OF_NAME, *_REMOVING, Opcode.OPEN}
+_OTHER_FIELD = {
+    Opcode.OPEN: "flags",
+    Opcode.RENAME: "newdir",
+    Opcode.RENAME2: "newdir",
+    Opcode.COPY_FILE_RANGE: "nodeid_out",
+    Opcode.COPY_FILE_RANGE_64: "nodeid_out",
+}
+
+
+class Observer:
+    def __init__(self, tree: Tree, uses: Uses) -> None:
+        self._tree = tree
+        self._uses = uses
+
+    def watch(self, opcode: Opcode, request: Request, operation: Callable[[], Result]) -> Result:
+        """The operation's result; what the request was for is noted when it has done it."""
+        if opcode not in _OBSERVED:
+            return operation()
+        gone = self._removing(request) if opcode in _REMOVING else None
+        result = operation()
+        if gone is not None:
+            gone()
+        if opcode in _OF_NODE:
+            self._note(request.number, _OF_NODE[opcode])
+        elif opcode in _OF_OTHER:
+            self._note(request.other, _OF_OTHER[opcode])
+        elif opcode == Opcode.OPEN:
+            self._note(request.number, opened(request.other))
+        elif opcode in _OF_NAME:
+            self._note_name(request.number, request.names[0], _OF_NAME[opcode])
+        elif opcode in _RENAMING:
+            self._note_name(request.other, request.names[1], Use.CREATED)
+        return result
+
+    def _note(self, number: int, use: Use) -> None:
+        node = self._tree.nodes.find(number)
+        if node is not None and use:
+            self._uses.note(node, use)
+
+    def _note_name(self, number: int, name: bytes, use: Use) -> None:
+        found = self._find(number, name)
+        if found is not None:
+            self._uses.note(found[0], use)
+
+    def _removing(self, request: Request) -> Callable[[], None] | None:
+        found = self._find(request.number, request.names[0])
+        return None if found is None else self._uses.removing(*found, request.names[0])
+
+    def _find(self, number: int, name: bytes) -> tuple[Node, Directory] | None:
+        """The node of a name, and of the directory with this number that it is in."""
+        directory = self._tree.nodes.find(number)
+        if not isinstance(directory, Directory):
+            return None
+        with suppress(OSError):
+            return lookup(self._tree, directory, name), directory
+        return None
+
+
+def observed(observer: Observer, opcode: Opcode, handler: Handler) -> Handler:
+    """A handler of the direct engine, watched."""
+
+    def watched(number: int, message: bytes | bytearray) -> bytes | memoryview | None:
+        return observer.watch(opcode, _request(opcode, number, message), partial(handler, number, message))
+
+    return watched if opcode in _OBSERVED else handler
+
+
+def _request(opcode: Opcode, number: int, message: bytes | bytearray) -> Request:
+    if opcode in _OF_NODE:
+        return Request(number)
+    length = abi.IN_HEADER.unpack_from(message)[0]
+    decoded = messages.decode(memoryview(message)[:length])
+    other = decoded.fields[_OTHER_FIELD[opcode]] if opcode in _OTHER_FIELD else 0
+    return Request(number, other, tuple(decoded.names.values()))

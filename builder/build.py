@@ -11,12 +11,12 @@ from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
-from builder import artifacts, base, beneath, cache, depends, extras, foreign, sessions, source
+from builder import artifacts, base, beneath, buildpackage, cache, cross, depends, extras, foreign, sessions, source
 from builder.job import BuildOptions, Job
 from builder.log import BuildLog, Interrupted, Problem, timestamp
 from builder.process import shown
 from builder.rebuild import PUT_ON_TOP
-from builder.session import BUILDER, USER_NAME, VARIABLES
+from builder.session import BUILDER, VARIABLES
 from builder.summary import StageFailed, Status
 
 
@@ -115,7 +115,8 @@ def dependency_layer(job: Job) -> Iterator[list[Path]]:
     options = job.options
     with job.part("install-deps", Status.GIVEN_BACK):
         request = dependencies(job)
-        how = (request.as_dsc(), f"upgrade: {options.apt_upgrade}", f"update: {options.apt_update is not False}")
+        updated = options.apt_update is not False
+        how = (request.as_dsc(), f"host: {options.host}", f"upgrade: {options.apt_upgrade}", f"update: {updated}")
         key = cache.key_of(options.base, *how)
     age = {True: 0.0, False: float("inf"), None: options.deps_cache_age}[options.apt_update]
     with cache.held(key, age) as kept:
@@ -188,15 +189,21 @@ def introduce(job: Job) -> None:
         "Distribution": base.code_name(options.base),
         "Machine Architecture": foreign.machine(),
         "Host Architecture": job.architecture,
-        "Build Architecture": job.architecture,
+        "Build Architecture": job.build_architecture,
+        "Foreign Architectures": " ".join(foreign_architectures(job)),
         "Build Type": options.build_type,
         "Build Profiles": " ".join(options.profiles),
         "Job": str(package.dsc),
     }
     job.summary.fields.update({name: text for name, text in fields.items() if text})
-    for name in ("Package", "Version", "Distribution", "Host Architecture", "Build Type"):
+    for name in ("Package", "Version", "Distribution", "Host Architecture", "Build Architecture", "Build Type"):
         job.log.line(f"{name}: {fields[name]}")
     job.log.line(f"Base: {options.base}")
+
+
+def foreign_architectures(job: Job) -> list[str]:
+    own = base.foreign_architectures(job.options.base)
+    return own if job.options.host in (None, *own) else [*own, job.architecture]
 
 
 def fetch_source(job: Job) -> None:
@@ -214,10 +221,15 @@ def update_chroot(job: Job) -> None:
     job.log.section("Update chroot")
     options = job.options
     with commands_on_failure(job, "chroot-update-failed"):
+        adds_architecture = options.host is not None and options.host not in base.foreign_architectures(options.base)
+        if adds_architecture:
+            with job.part("add-architecture", Status.GIVEN_BACK):
+                job.session.run("dpkg", "--add-architecture", job.architecture)
         if options.extra_repositories or options.extra_keys:
             with job.part("add-repositories", Status.GIVEN_BACK):
                 extras.add_repositories(job.session, options.extra_repositories, options.extra_keys)
-        if options.apt_update is not False or options.extra_repositories:
+        # The base knows no packages of an architecture that it did not have.
+        if options.apt_update is not False or options.extra_repositories or adds_architecture:
             with job.part("apt-get-update", Status.GIVEN_BACK):
                 job.session.apt_get("update")
         if options.apt_upgrade:
@@ -237,9 +249,8 @@ def dependencies(job: Job) -> depends.Request:
         profiles=frozenset(options.profiles),
         all_alternatives=options.resolve_alternatives,
     )
-    return depends.requested(
-        job.source, choice, add_depends=options.add_depends, add_conflicts=options.add_conflicts
-    )
+    added = [*options.add_depends, *(cross.dependencies(options.host) if options.host else [])]
+    return depends.requested(job.source, choice, add_depends=added, add_conflicts=options.add_conflicts)
 
 
 def install_dependencies(job: Job) -> None:
@@ -254,7 +265,9 @@ def install_dependencies(job: Job) -> None:
         described.write_text(request.as_dsc())
         with beneath.directory(job.session.root, "var/tmp") as place:
             beneath.copy_in(described, place, described.name)
-            job.session.apt_get("build-dep", f"/var/tmp/{described.name}")
+            job.session.apt_get(
+                "build-dep", f"--host-architecture={job.architecture}", f"/var/tmp/{described.name}"
+            )
             os.unlink(described.name, dir_fd=place)
     job.summary.note_seconds("Install-Time", time.monotonic() - started)
 
@@ -306,24 +319,12 @@ def hack_version(job: Job) -> None:
 
 def run_build(job: Job) -> None:
     options = job.options
-    variables = {
-        "HOME": "/nonexistent",
-        "LOGNAME": USER_NAME,
-        "USER": USER_NAME,
-        "DEB_BUILD_OPTIONS": f"parallel={options.jobs}",
-    }
-    if options.profiles:
-        variables["DEB_BUILD_PROFILES"] = " ".join(options.profiles)
+    variables = buildpackage.variables(options)
     job.log.subsection("User Environment")
     for name, value in sorted({**VARIABLES, **variables}.items()):
         job.log.line(f"{name}={value}")
     job.log.subsection("dpkg-buildpackage")
-    command = (
-        *("dpkg-buildpackage", "--sanitize-env", "-us", "-uc", "-rfakeroot"),
-        *([f"-m{options.rebuild.maintainer}"] if options.rebuild.maintainer else []),
-        *([f"-e{options.uploader}"] if options.uploader else []),
-        *(f"--build={options.build_type}", *options.debbuild_options),
-    )
+    command = buildpackage.command(options)
     if options.verbose:
         job.log.line(job.session.sandbox.describe(BUILDER, network=options.network))
     job.log.line(f"Command: {shown(command)}")

@@ -14,6 +14,7 @@ from builder import (
     base,
     build,
     cache,
+    cross,
     foreign,
     hooks,
     maintain,
@@ -163,14 +164,16 @@ def _usual_base(arguments: argparse.Namespace) -> str:
 
 
 def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> BuildOptions:
+    host = cross.host(arguments.host, arguments.arch, tree)
     return BuildOptions(
         dsc=dsc,
         base=tree,
         output=arguments.output,
+        host=host,
         build_any=arguments.arch_any,
-        build_all=arguments.arch_all,
+        build_all=host is None if arguments.arch_all is None else arguments.arch_all,
         build_source=arguments.source,
-        profiles=arguments.profiles,
+        profiles=(cross.PROFILES if host else ()) if arguments.profiles is None else arguments.profiles,
         jobs=arguments.jobs,
         apt_update=arguments.apt_update,
         deps_cache=arguments.deps_cache,

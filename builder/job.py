@@ -33,6 +33,8 @@ class BuildOptions:
     dsc: Path
     base: Path
     output: Path
+    host: str | None = None
+    """The architecture to cross build for; None for the base's own."""
     build_any: bool = True
     build_all: bool = True
     build_source: bool = False
@@ -95,7 +97,8 @@ class Job:
         self.log = log
         self.summary = Summary()
         self.source = source.read(options.dsc)
-        self.architecture = base.architecture(options.base)
+        self.build_architecture = base.architecture(options.base)
+        self.architecture = options.host or self.build_architecture
         self._session: Session | None = None
         self.stage = "create-session"
         self.result: artifacts.Artifacts | None = None
@@ -143,6 +146,7 @@ class Job:
         self.log.subsection(hooks.POINTS[point])
         escapes = hooks.Escapes(
             architecture=self.architecture,
+            build_architecture=self.build_architecture,
             build_place=self.place,
             build_directory=self.build_directory,
             dsc=str(self.source.dsc) if point in hooks.OUTSIDE else self.source.dsc.name,

@@ -130,7 +130,8 @@ def _add_build(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--base", "-c", "--chroot", metavar="BASE", help="a name or a directory; default: SUITE-ARCH")
     verb.add_argument("--dist", "-d", metavar="SUITE", help="where no base is given; default: the machine's suite")
-    verb.add_argument("--arch", metavar="A", help="where no base is given; default: the machine's")
+    verb.add_argument("--arch", "--build", metavar="A", help="the base's architecture; default: the machine's")
+    verb.add_argument("--host", metavar="A", help="cross build for this architecture")
     verb.add_argument("--output", "--build-dir", metavar="DIR", type=path, default=Path.cwd(), help="default: here")
     verb.add_argument("--parallel", metavar="N", type=int, default=1, help="of several packages so many at a time")
     verb.add_argument("--nolog", "-n", action="store_true", help="no log file")
@@ -144,7 +145,7 @@ def _add_build(verb: argparse.ArgumentParser) -> None:
 
 
 def _add_what(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--arch-all", "-A", action=YES_OR_NO, default=True, help="architecture-independent packages")
+    group.add_argument("--arch-all", "-A", action=YES_OR_NO, help="architecture-independent packages; not with --host")
     group.add_argument("--arch-any", action=YES_OR_NO, default=True, help="architecture-dependent packages")
     group.add_argument("--source", "-s", action=YES_OR_NO, default=False, help="the source package, too")
     group.add_argument("--dpkg-source-opt", metavar="OPTION", action="append", default=[], help="for a source tree")
@@ -174,7 +175,7 @@ def _add_dependencies(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_how(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--profiles", metavar="P,P", type=comma_list, default=(), help="build profiles")
+    group.add_argument("--profiles", metavar="P,P", type=comma_list, help="build profiles; --host: cross,nocheck")
     group.add_argument("--jobs", "-j", metavar="N", type=int, default=os.cpu_count() or 1, help="default: all CPUs")
     group.add_argument("--debbuildopt", metavar="OPTION", action="append", default=[], help="for dpkg-buildpackage")
     group.add_argument("--debbuildopts", metavar="OPTIONS", type=str.split, default=[], help="separated by blanks")

@@ -6,12 +6,25 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
-from builder import artifacts, base, beneath, buildpackage, cache, cross, depends, extras, foreign, sessions, source
+from builder import (
+    archives,
+    artifacts,
+    base,
+    beneath,
+    buildpackage,
+    cross,
+    depends,
+    foreign,
+    layers,
+    sessions,
+    source,
+    testers,
+)
 from builder.job import BuildOptions, Job
 from builder.log import BuildLog, Interrupted, Problem, timestamp
 from builder.process import shown
@@ -97,6 +110,7 @@ def run_stages(job: Job) -> None:
                 work_in_session(job)
                 commands(job, "chroot-cleanup")
         deliver(job)
+        testers.run(job)
     except StageFailed:
         commands(job, "post-build-failed")
         raise
@@ -104,7 +118,7 @@ def run_stages(job: Job) -> None:
 
 
 @contextmanager
-def dependency_layer(job: Job) -> Iterator[list[Path]]:
+def dependency_layer(job: Job) -> Iterator[Sequence[Path]]:
     """The frozen layer with the build dependencies, taken from the cache or made for it; none where that is not wanted.
 
     Where it has to be made, the stages up to the dependencies have been gone through when this begins.
@@ -112,14 +126,12 @@ def dependency_layer(job: Job) -> Iterator[list[Path]]:
     if job.layer_directory is None:
         yield []
         return
-    options = job.options
     with job.part("install-deps", Status.GIVEN_BACK):
         request = dependencies(job)
-        updated = options.apt_update is not False
-        how = (request.as_dsc(), f"host: {options.host}", f"upgrade: {options.apt_upgrade}", f"update: {updated}")
-        key = cache.key_of(options.base, *how)
-    age = {True: 0.0, False: float("inf"), None: options.deps_cache_age}[options.apt_update]
-    with cache.held(key, age) as kept:
+        key = layers.key(job, request.as_dsc())
+    name = f"{job.source.name} {job.source.version}"
+    made = layers.kept_or_made(job, key, job.layer_directory, package=name, make=lambda: get_layer_ready(job))
+    with made as (below, kept):
         if kept is not None:
             job.log.section("Update chroot")
             job.log.line(f"Not needed: the dependency layer of {timestamp(kept.made)} is used ({key})")
@@ -127,18 +139,12 @@ def dependency_layer(job: Job) -> Iterator[list[Path]]:
             job.log.section("Install package build dependencies")
             job.log.line(f"Build-Depends: {request.depends}")
             job.log.line("They are in the dependency layer.")
-            yield [kept.layer]
-            return
-    with job.open_session(job.layer_directory), commands_on_failure(job, "chroot-cleanup"):
+        yield below
+
+
+def get_layer_ready(job: Job) -> None:
+    with commands_on_failure(job, "chroot-cleanup"):
         get_ready(job)
-    with job.part("keep-deps", Status.FAILED), ExitStack() as stack:
-        made = job.layer_directory / "layer"
-        name = f"{job.source.name} {job.source.version}"
-        layer = stack.enter_context(cache.published(key, made, package=name, base=options.base))
-        cache.prune(options.deps_cache_limit)
-        held = stack.pop_all()
-    with held:
-        yield [layer]
 
 
 def get_ready(job: Job) -> None:
@@ -158,7 +164,6 @@ def work_in_session(job: Job) -> None:
     commands(job, "finished-build")
     take_artifacts(job)
     show_artifacts(job)
-    run_lintian(job)
 
 
 def commands(job: Job, point: str) -> None:
@@ -219,25 +224,8 @@ def fetch_source(job: Job) -> None:
 
 def update_chroot(job: Job) -> None:
     job.log.section("Update chroot")
-    options = job.options
     with commands_on_failure(job, "chroot-update-failed"):
-        adds_architecture = options.host is not None and options.host not in base.foreign_architectures(options.base)
-        if adds_architecture:
-            with job.part("add-architecture", Status.GIVEN_BACK):
-                job.session.run("dpkg", "--add-architecture", job.architecture)
-        if options.extra_repositories or options.extra_keys:
-            with job.part("add-repositories", Status.GIVEN_BACK):
-                extras.add_repositories(job.session, options.extra_repositories, options.extra_keys)
-        # The base knows no packages of an architecture that it did not have.
-        if options.apt_update is not False or options.extra_repositories or adds_architecture:
-            with job.part("apt-get-update", Status.GIVEN_BACK):
-                job.session.apt_get("update")
-        if options.apt_upgrade:
-            with job.part("apt-get-dist-upgrade", Status.GIVEN_BACK):
-                job.session.apt_get("dist-upgrade")
-        if options.extra_packages:
-            with job.part("add-packages", Status.GIVEN_BACK):
-                extras.add_packages(job.session, options.extra_packages)
+        archives.bring_up_to_date(job)
 
 
 def dependencies(job: Job) -> depends.Request:
@@ -286,7 +274,7 @@ def unpack(job: Job) -> None:
     job.log.section("Build")
     job.log.subsection("Unpack source")
     with job.part("unpack", Status.GIVEN_BACK):
-        job.session.run("sh", "-c", f"mkdir -p {job.place} && chown {BUILDER.uid}:{BUILDER.gid} {job.place}")
+        job.make_place()
         with beneath.directory(job.session.root, job.place.lstrip("/")) as place:
             for file in sorted((job.directory / "source").iterdir()):
                 beneath.copy_in(file, place, file.name, (BUILDER.uid, BUILDER.gid))
@@ -374,26 +362,6 @@ def show_artifacts(job: Job) -> None:
             for what in ("--info", "--contents"):
                 job.session.run("dpkg-deb", what, package.name, identity=BUILDER, directory=job.place)
                 job.log.line()
-
-
-def run_lintian(job: Job) -> None:
-    """Its verdict goes into the log and the summary; it does not fail the build."""
-    if not job.options.lintian:
-        return
-    assert job.result is not None
-    job.log.section("Post Build")
-    job.log.subsection("lintian")
-    with job.part("run-lintian", Status.FAILED):
-        job.session.apt_get("install", "lintian")
-    try:
-        # Without the network, as the builder: it reads what the build wrote.
-        command = ("lintian", *job.options.lintian_options, job.result.names[0])
-        job.session.run(*command, identity=BUILDER, directory=job.place)
-        verdict = "pass"
-    except Problem as problem:
-        job.log.line(f"E: {problem}")
-        verdict = "fail"
-    job.summary.fields["Lintian"] = verdict
 
 
 def deliver(job: Job) -> None:

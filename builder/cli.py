@@ -26,7 +26,7 @@ from builder import (
     store,
     supervisor,
 )
-from builder.job import BuildOptions, check
+from builder.job import TESTERS, BuildOptions, Test, check
 from builder.log import Interrupted, Problem, timestamp
 from builder.rebuild import Rebuild
 
@@ -200,12 +200,24 @@ def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> Buil
         extra_repositories=tuple(arguments.extra_repository),
         extra_keys=tuple(arguments.extra_repository_key),
         commands=_commands(arguments),
-        lintian=arguments.run_lintian,
-        lintian_options=(*arguments.lintian_opt, *arguments.lintian_opts),
+        tests=_tests(arguments),
         purge_session=arguments.purge_session,
         log_file=not arguments.nolog,
         quiet=arguments.quiet,
         verbose=arguments.verbose,
+    )
+
+
+def _tests(arguments: argparse.Namespace) -> tuple[Test, ...]:
+    given = vars(arguments)
+    return tuple(
+        Test(
+            program,
+            options=(*given[f"{program}_opt"], *given[f"{program}_opts"]),
+            must_succeed=given[f"{program}_require_success"],
+        )
+        for program in TESTERS
+        if given[f"run_{program}"]
     )
 
 

@@ -13,7 +13,7 @@ from builder import artifacts, base, cache, hooks, rootless, source
 from builder.log import BuildLog, Problem
 from builder.process import TimedOut, logged
 from builder.rebuild import Rebuild
-from builder.session import Session, opened
+from builder.session import BUILDER, Session, opened
 from builder.summary import StageFailed, Status, Summary
 
 # The same in each session, so that what records its path is the same each time.
@@ -23,7 +23,19 @@ PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._-]*)+")
 
 PURGE = ("always", "successful", "never")
 
+# In the order in which sbuild runs them.
+TESTERS = ("lintian", "piuparts", "autopkgtest")
+
 NO_REBUILD = Rebuild()
+
+
+@dataclass(frozen=True)
+class Test:
+    """A program that is to look at the finished packages (testers.py)."""
+
+    program: str
+    options: tuple[str, ...] = ()
+    must_succeed: bool = False
 
 
 @dataclass(frozen=True)
@@ -60,8 +72,7 @@ class BuildOptions:
     extra_repositories: tuple[str, ...] = ()
     extra_keys: tuple[Path, ...] = ()
     commands: hooks.Hooks = field(default_factory=dict)
-    lintian: bool = False
-    lintian_options: tuple[str, ...] = ()
+    tests: tuple[Test, ...] = ()
     purge_session: str = "always"
     """When the session is thrown away: one of PURGE."""
     log_file: bool = True
@@ -126,13 +137,21 @@ class Job:
         """A session over the base and the frozen layers on it; `directory` is its own."""
         with ExitStack() as stack:
             with self.part("create-session", Status.GIVEN_BACK):
-                self._session = stack.enter_context(opened(self.options.base, directory, self.log, layers))
-            yield
+                session = stack.enter_context(opened(self.options.base, directory, self.log, layers))
+            around, self._session = self._session, session
+            try:
+                yield
+            finally:
+                self._session = around
 
     @property
     def place(self) -> str:
         """Where the source and what is made of it lie, in the session."""
         return self.options.build_place
+
+    def make_place(self) -> None:
+        """Make the directory for the source and what is made of it, in the session, for the builder."""
+        self.session.run("sh", "-c", f"mkdir -p {self.place} && chown {BUILDER.uid}:{BUILDER.gid} {self.place}")
 
     @property
     def build_directory(self) -> str:
@@ -173,5 +192,9 @@ def check(options: BuildOptions) -> None:
         raise Problem(f"The output directory {options.output} is missing or may not be written to")
     if not PLACE_ALLOWED.fullmatch(options.build_place):
         raise Problem(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ - /")
+    if options.host is not None and {"piuparts", "autopkgtest"} & {test.program for test in options.tests}:
+        raise Problem(
+            f"Packages for {options.host} cannot be run over this base", "Without --run-piuparts and --run-autopkgtest"
+        )
     base.architecture(options.base)
     base.check_ours(options.base)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder import artifacts, base, cache, hooks, rootless, source
+from builder import artifacts, base, cache, extras, hooks, rootless, source
 from builder.log import BuildLog, Problem
 from builder.process import TimedOut, logged
 from builder.rebuild import Rebuild
@@ -196,5 +196,6 @@ def check(options: BuildOptions) -> None:
         raise Problem(
             f"Packages for {options.host} cannot be run over this base", "Without --run-piuparts and --run-autopkgtest"
         )
+    extras.check_repositories(options.extra_repositories, options.extra_keys)
     base.architecture(options.base)
     base.check_ours(options.base)

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder import artifacts, base, cache, extras, hooks, rootless, source
+from builder import artifacts, base, beneath, cache, extras, hooks, rootless, source
 from builder.log import BuildLog, Problem
 from builder.process import TimedOut, logged
 from builder.rebuild import Rebuild
@@ -151,7 +151,7 @@ class Job:
 
     def make_place(self) -> None:
         """Make the directory for the source and what is made of it, in the session, for the builder."""
-        self.session.run("sh", "-c", f"mkdir -p {self.place} && chown {BUILDER.uid}:{BUILDER.gid} {self.place}")
+        beneath.make_directory(self.session.root, self.place.lstrip("/"), (BUILDER.uid, BUILDER.gid))
 
     @property
     def build_directory(self) -> str:

@@ -20,6 +20,7 @@ ROOT_CAPABILITIES = (
 
 START = """
 set -e
+umask 022
 cd "$1"
 hostname "$2"
 """
@@ -29,8 +30,10 @@ hostname "$2"
 FURNISH_SCRIPT = """
 mount -n -t proc -o nosuid,nodev,noexec proc proc
 mount -n -t tmpfs -o nosuid,noexec,mode=0755,size=64k tmpfs dev
+makes_nodes=yes
 while read -r name major minor; do
-    mknod -m 666 "dev/$name" c "$major" "$minor" 2>/dev/null || {
+    { [ "$makes_nodes" ] && mknod -m 666 "dev/$name" c "$major" "$minor" 2>/dev/null; } || {
+        makes_nodes=
         : > "dev/$name"
         mount -n -o bind,ro,nosuid,noexec "/dev/$name" "dev/$name"
     }

@@ -91,6 +91,15 @@ def architecture(base: Path) -> str:
     raise Problem(f"{base} is not a Debian base", "Make one: cowbuild create DIRECTORY --suite SUITE")
 
 
+def foreign_architectures(base: Path) -> list[str]:
+    """The other architectures whose packages the base's dpkg installs, too."""
+    try:
+        known = (base / "var/lib/dpkg/arch").read_text(errors="replace").split()
+    except OSError:
+        return []
+    return [each for each in known if each != architecture(base)]
+
+
 def code_name(base: Path) -> str:
     """The release the base holds, as its os-release says, else 'unknown'."""
     try:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,6 +38,18 @@ def _open(root: Path, path: str) -> int:
             os.close(descriptor)
         descriptor = below
     return descriptor
+
+
+def make_directory(root: Path, path: str, owner: tuple[int, int]) -> None:
+    """Make `path` below the root for `owner` (uid, gid), and what is missing above it for root. OSError at a link."""
+    parts = Path(path).parts
+    for depth, part in enumerate(parts):
+        with directory(root, "/".join(parts[:depth])) as above, suppress(FileExistsError):
+            os.mkdir(part, dir_fd=above)
+            # Whatever the caller's umask.
+            os.chmod(part, 0o755, dir_fd=above)
+    with directory(root, path) as made:
+        os.fchown(made, *owner)
 
 
 def names(directory_descriptor: int) -> list[str]:

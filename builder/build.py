@@ -6,17 +6,32 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
-from builder import artifacts, base, beneath, cache, depends, extras, foreign, sessions, source, trace_report, twice
+from builder import (
+    archives,
+    artifacts,
+    base,
+    beneath,
+    buildpackage,
+    cross,
+    depends,
+    foreign,
+    layers,
+    sessions,
+    source,
+    testers,
+    trace_report,
+    twice,
+)
 from builder.job import BuildOptions, Job
 from builder.log import BuildLog, Interrupted, Problem, timestamp
 from builder.process import shown
 from builder.rebuild import PUT_ON_TOP
-from builder.session import BUILDER, CONDITIONS, USER_NAME, VARIABLES
+from builder.session import BUILDER, CONDITIONS, VARIABLES
 from builder.summary import StageFailed, Status
 
 
@@ -91,7 +106,8 @@ def run_stages(job: Job) -> None:
         commands(job, "pre-build")
         second: artifacts.Artifacts | None = None
         with dependency_layer(job) as layers:
-            with job.open_session(job.directory, layers, CONDITIONS[0] if job.options.twice else ()):
+            conditions = CONDITIONS[0] if job.options.twice else ()
+            with job.open_session(job.directory, layers, conditions, traced=job.options.trace):
                 with commands_on_failure(job, "chroot-cleanup"):
                     if not layers:
                         get_ready(job)
@@ -102,13 +118,14 @@ def run_stages(job: Job) -> None:
         deliver(job)
         if second is not None:
             twice.compare(job, second)
+        testers.run(job)
     except StageFailed:
         commands(job, "post-build-failed")
         raise
     commands(job, "post-build")
 
 
-def build_again(job: Job, layers: list[Path]) -> artifacts.Artifacts:
+def build_again(job: Job, layers: Sequence[Path]) -> artifacts.Artifacts:
     """What the same makes in a new session, under other conditions."""
     job.log.section("Build again")
     job.log.line(f"Conditions: {' '.join(CONDITIONS[1])}")
@@ -131,7 +148,7 @@ def build_again(job: Job, layers: list[Path]) -> artifacts.Artifacts:
 
 
 @contextmanager
-def dependency_layer(job: Job) -> Iterator[list[Path]]:
+def dependency_layer(job: Job) -> Iterator[Sequence[Path]]:
     """The frozen layer with the build dependencies, taken from the cache or made for it; none where that is not wanted.
 
     Where it has to be made, the stages up to the dependencies have been gone through when this begins.
@@ -139,13 +156,12 @@ def dependency_layer(job: Job) -> Iterator[list[Path]]:
     if job.layer_directory is None:
         yield [] if not job.options.layered else [layer_of_this_build(job)]
         return
-    options = job.options
     with job.part("install-deps", Status.GIVEN_BACK):
         request = dependencies(job)
-        how = (request.as_dsc(), f"upgrade: {options.apt_upgrade}", f"update: {options.apt_update is not False}")
-        key = cache.key_of(options.base, *how)
-    age = {True: 0.0, False: float("inf"), None: options.deps_cache_age}[options.apt_update]
-    with cache.held(key, age) as kept:
+        key = layers.key(job, request.as_dsc())
+    name = f"{job.source.name} {job.source.version}"
+    made = layers.kept_or_made(job, key, job.layer_directory, package=name, make=lambda: get_layer_ready(job))
+    with made as (below, kept):
         if kept is not None:
             job.log.section("Update chroot")
             job.log.line(f"Not needed: the dependency layer of {timestamp(kept.made)} is used ({key})")
@@ -153,18 +169,12 @@ def dependency_layer(job: Job) -> Iterator[list[Path]]:
             job.log.section("Install package build dependencies")
             job.log.line(f"Build-Depends: {request.depends}")
             job.log.line("They are in the dependency layer.")
-            yield [kept.layer]
-            return
-    with job.open_session(job.layer_directory), commands_on_failure(job, "chroot-cleanup"):
+        yield below
+
+
+def get_layer_ready(job: Job) -> None:
+    with commands_on_failure(job, "chroot-cleanup"):
         get_ready(job)
-    with job.part("keep-deps", Status.FAILED), ExitStack() as stack:
-        made = job.layer_directory / "layer"
-        name = f"{job.source.name} {job.source.version}"
-        layer = stack.enter_context(cache.published(key, made, package=name, base=options.base))
-        cache.prune(options.deps_cache_limit)
-        held = stack.pop_all()
-    with held:
-        yield [layer]
 
 
 def layer_of_this_build(job: Job) -> Path:
@@ -193,7 +203,6 @@ def work_in_session(job: Job) -> None:
     commands(job, "finished-build")
     take_artifacts(job)
     show_artifacts(job)
-    run_lintian(job)
 
 
 def commands(job: Job, point: str) -> None:
@@ -224,15 +233,21 @@ def introduce(job: Job) -> None:
         "Distribution": base.code_name(options.base),
         "Machine Architecture": foreign.machine(),
         "Host Architecture": job.architecture,
-        "Build Architecture": job.architecture,
+        "Build Architecture": job.build_architecture,
+        "Foreign Architectures": " ".join(foreign_architectures(job)),
         "Build Type": options.build_type,
         "Build Profiles": " ".join(options.profiles),
         "Job": str(package.dsc),
     }
     job.summary.fields.update({name: text for name, text in fields.items() if text})
-    for name in ("Package", "Version", "Distribution", "Host Architecture", "Build Type"):
+    for name in ("Package", "Version", "Distribution", "Host Architecture", "Build Architecture", "Build Type"):
         job.log.line(f"{name}: {fields[name]}")
     job.log.line(f"Base: {options.base}")
+
+
+def foreign_architectures(job: Job) -> list[str]:
+    own = base.foreign_architectures(job.options.base)
+    return own if job.options.host in (None, *own) else [*own, job.architecture]
 
 
 def fetch_source(job: Job) -> None:
@@ -248,20 +263,8 @@ def fetch_source(job: Job) -> None:
 
 def update_chroot(job: Job) -> None:
     job.log.section("Update chroot")
-    options = job.options
     with commands_on_failure(job, "chroot-update-failed"):
-        if options.extra_repositories or options.extra_keys:
-            with job.part("add-repositories", Status.GIVEN_BACK):
-                extras.add_repositories(job.session, options.extra_repositories, options.extra_keys)
-        if options.apt_update is not False or options.extra_repositories:
-            with job.part("apt-get-update", Status.GIVEN_BACK):
-                job.session.apt_get("update")
-        if options.apt_upgrade:
-            with job.part("apt-get-dist-upgrade", Status.GIVEN_BACK):
-                job.session.apt_get("dist-upgrade")
-        if options.extra_packages:
-            with job.part("add-packages", Status.GIVEN_BACK):
-                extras.add_packages(job.session, options.extra_packages)
+        archives.bring_up_to_date(job)
 
 
 def dependencies(job: Job) -> depends.Request:
@@ -273,9 +276,8 @@ def dependencies(job: Job) -> depends.Request:
         profiles=frozenset(options.profiles),
         all_alternatives=options.resolve_alternatives,
     )
-    return depends.requested(
-        job.source, choice, add_depends=options.add_depends, add_conflicts=options.add_conflicts
-    )
+    added = [*options.add_depends, *(cross.dependencies(options.host) if options.host else [])]
+    return depends.requested(job.source, choice, add_depends=added, add_conflicts=options.add_conflicts)
 
 
 def install_dependencies(job: Job) -> None:
@@ -290,7 +292,9 @@ def install_dependencies(job: Job) -> None:
         described.write_text(request.as_dsc())
         with beneath.directory(job.session.root, "var/tmp") as place:
             beneath.copy_in(described, place, described.name)
-            job.session.apt_get("build-dep", f"/var/tmp/{described.name}")
+            job.session.apt_get(
+                "build-dep", f"--host-architecture={job.architecture}", f"/var/tmp/{described.name}"
+            )
             os.unlink(described.name, dir_fd=place)
     job.summary.note_seconds("Install-Time", time.monotonic() - started)
 
@@ -309,7 +313,7 @@ def unpack(job: Job) -> None:
     job.log.section("Build")
     job.log.subsection("Unpack source")
     with job.part("unpack", Status.GIVEN_BACK):
-        job.session.run("sh", "-c", f"mkdir -p {job.place} && chown {BUILDER.uid}:{BUILDER.gid} {job.place}")
+        job.make_place()
         with beneath.directory(job.session.root, job.place.lstrip("/")) as place:
             for file in sorted((job.directory / "source").iterdir()):
                 beneath.copy_in(file, place, file.name, (BUILDER.uid, BUILDER.gid))
@@ -342,24 +346,12 @@ def hack_version(job: Job) -> None:
 
 def run_build(job: Job) -> None:
     options = job.options
-    variables = {
-        "HOME": "/nonexistent",
-        "LOGNAME": USER_NAME,
-        "USER": USER_NAME,
-        "DEB_BUILD_OPTIONS": f"parallel={options.jobs}",
-    }
-    if options.profiles:
-        variables["DEB_BUILD_PROFILES"] = " ".join(options.profiles)
+    variables = buildpackage.variables(options)
     job.log.subsection("User Environment")
     for name, value in sorted({**VARIABLES, **variables}.items()):
         job.log.line(f"{name}={value}")
     job.log.subsection("dpkg-buildpackage")
-    command = (
-        *("dpkg-buildpackage", "--sanitize-env", "-us", "-uc", "-rfakeroot"),
-        *([f"-m{options.rebuild.maintainer}"] if options.rebuild.maintainer else []),
-        *([f"-e{options.uploader}"] if options.uploader else []),
-        *(f"--build={options.build_type}", *options.debbuild_options),
-    )
+    command = buildpackage.command(options)
     if options.verbose:
         job.log.line(job.session.sandbox.describe(BUILDER, network=options.network))
     job.log.line(f"Command: {shown(command)}")
@@ -409,26 +401,6 @@ def show_artifacts(job: Job) -> None:
             for what in ("--info", "--contents"):
                 job.session.run("dpkg-deb", what, package.name, identity=BUILDER, directory=job.place)
                 job.log.line()
-
-
-def run_lintian(job: Job) -> None:
-    """Its verdict goes into the log and the summary; it does not fail the build."""
-    if not job.options.lintian:
-        return
-    assert job.result is not None
-    job.log.section("Post Build")
-    job.log.subsection("lintian")
-    with job.part("run-lintian", Status.FAILED):
-        job.session.apt_get("install", "lintian")
-    try:
-        # Without the network, as the builder: it reads what the build wrote.
-        command = ("lintian", *job.options.lintian_options, job.result.names[0])
-        job.session.run(*command, identity=BUILDER, directory=job.place)
-        verdict = "pass"
-    except Problem as problem:
-        job.log.line(f"E: {problem}")
-        verdict = "fail"
-    job.summary.fields["Lintian"] = verdict
 
 
 def deliver(job: Job) -> None:

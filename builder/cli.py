@@ -14,6 +14,7 @@ from builder import (
     base,
     build,
     cache,
+    cross,
     foreign,
     hooks,
     maintain,
@@ -25,7 +26,7 @@ from builder import (
     store,
     supervisor,
 )
-from builder.job import BuildOptions, check
+from builder.job import TESTERS, BuildOptions, Test, check
 from builder.log import Interrupted, Problem, timestamp
 from builder.rebuild import Rebuild
 
@@ -163,14 +164,16 @@ def _usual_base(arguments: argparse.Namespace) -> str:
 
 
 def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> BuildOptions:
+    host = cross.host(arguments.host, arguments.arch, tree)
     return BuildOptions(
         dsc=dsc,
         base=tree,
         output=arguments.output,
+        host=host,
         build_any=arguments.arch_any,
-        build_all=arguments.arch_all,
+        build_all=host is None if arguments.arch_all is None else arguments.arch_all,
         build_source=arguments.source,
-        profiles=arguments.profiles,
+        profiles=(cross.PROFILES if host else ()) if arguments.profiles is None else arguments.profiles,
         jobs=arguments.jobs,
         apt_update=arguments.apt_update,
         deps_cache=arguments.deps_cache,
@@ -197,14 +200,26 @@ def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> Buil
         extra_repositories=tuple(arguments.extra_repository),
         extra_keys=tuple(arguments.extra_repository_key),
         commands=_commands(arguments),
-        lintian=arguments.run_lintian,
-        lintian_options=(*arguments.lintian_opt, *arguments.lintian_opts),
+        tests=_tests(arguments),
         purge_session=arguments.purge_session,
         trace=arguments.trace,
         twice=arguments.twice,
         log_file=not arguments.nolog,
         quiet=arguments.quiet,
         verbose=arguments.verbose,
+    )
+
+
+def _tests(arguments: argparse.Namespace) -> tuple[Test, ...]:
+    given = vars(arguments)
+    return tuple(
+        Test(
+            program,
+            options=(*given[f"{program}_opt"], *given[f"{program}_opts"]),
+            must_succeed=given[f"{program}_require_success"],
+        )
+        for program in TESTERS
+        if given[f"run_{program}"]
     )
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder import beneath
+from builder import apt, beneath
 from builder.log import Problem
 from builder.session import Session
 
 PACKAGES = "var/lib/cowbuild/packages"
 SOURCES = "etc/apt/sources.list.d"
-KEYS = "etc/apt/trusted.gpg.d"
+KEYS = "etc/apt/keyrings"
+
+# sources.list(5), one-line style.
+LINE = re.compile(r"(?P<kind>deb(-src)?)[ \t]+(\[(?P<options>[^]\n]*)\][ \t]*)?(?P<rest>\S+[ \t]+\S[^\n]*)")
 
 # dpkg-scanpackages is dpkg-dev's, which every base that can build has.
 INDEX = f"""
@@ -22,18 +26,46 @@ echo 'deb [trusted=yes] file:///{PACKAGES} ./' > /{SOURCES}/cowbuild-packages.li
 """
 
 
+def check_repositories(lines: Sequence[str], keys: Sequence[Path]) -> None:
+    """Problem where a line is none of sources.list, or keys are given and nothing that they could be for."""
+    for line in lines:
+        if not LINE.fullmatch(line):
+            raise Problem(
+                f"{line!r} is no line of sources.list", "--extra-repository 'deb [OPTIONS] URI SUITE COMPONENT...'"
+            )
+    if keys and not lines:
+        raise Problem("There is a key, and no repository for it", "--extra-repository LINE")
+
+
 def add_repositories(session: Session, lines: Sequence[str], keys: Sequence[Path]) -> None:
-    """Add lines of sources.list, and keys that may sign in any repository. Problem for a key that cannot be read."""
+    """Add lines of sources.list, and the keys that may sign what they name, besides Debian's own.
+
+    The keys are of no use for the base's archives. Problem for a key that cannot be read.
+    """
+    session.run("mkdir", "-p", f"/{KEYS}")
+    names = []
     with beneath.directory(session.root, KEYS) as place:
         for number, key in enumerate(keys):
             # apt tells armored from binary keys by the name.
             try:
                 armored = key.read_bytes().startswith(b"-----BEGIN PGP")
+                names.append(f"cowbuild-{number}.{'asc' if armored else 'gpg'}")
+                beneath.copy_in(key, place, names[-1])
             except OSError as error:
                 raise Problem(f"Cannot read the key {key}: {error.strerror}") from None
-            beneath.copy_in(key, place, f"cowbuild-{number}.{'asc' if armored else 'gpg'}")
-    if lines:
-        session.run("sh", "-c", f'printf "%s\\n" "$@" > /{SOURCES}/cowbuild-extra.list', "sources", *lines)
+    signers = [apt.KEYRING.as_posix(), *(f"/{KEYS}/{name}" for name in names)] if names else []
+    written = [_signed_by(line, signers) for line in lines]
+    session.run("sh", "-c", f'printf "%s\\n" "$@" > /{SOURCES}/cowbuild-extra.list', "sources", *written)
+
+
+def _signed_by(line: str, signers: Sequence[str]) -> str:
+    """The line with these keyrings, unless there are none or it says itself what is to be believed."""
+    found = LINE.fullmatch(line)
+    assert found is not None
+    kind, options, rest = found["kind"], found["options"] or "", found["rest"]
+    if not signers or "signed-by=" in options.lower() or "trusted=" in options.lower():
+        return line
+    return f"{kind} [{' '.join([*options.split(), 'signed-by=' + ','.join(signers)])}] {rest}"
 
 
 def add_packages(session: Session, paths: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import subprocess
 from pathlib import Path
 
@@ -35,6 +36,7 @@ NATIVE = {"amd64": ("i386",)}
 BITS_32 = ("armel", "armhf", "i386", "mipsel")
 
 
+@functools.cache
 def machine() -> str:
     """The machine's Debian architecture."""
     return output(["dpkg", "--print-architecture"]).strip()

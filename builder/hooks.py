@@ -41,6 +41,7 @@ class Escapes:
     """What the escapes stand for; those for which there is nothing yet stay as they are."""
 
     architecture: str
+    build_architecture: str
     build_place: str
     build_directory: str
     dsc: str
@@ -51,7 +52,7 @@ class Escapes:
             "%": "%",
             "a": self.architecture,
             "SBUILD_HOST_ARCH": self.architecture,
-            "SBUILD_BUILD_ARCH": self.architecture,
+            "SBUILD_BUILD_ARCH": self.build_architecture,
             "b": self.build_place,
             "SBUILD_BUILD_DIR": self.build_place,
             "d": self.dsc,

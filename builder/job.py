@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from builder import artifacts, base, cache, hooks, rootless, source
+from builder import artifacts, base, beneath, cache, extras, hooks, rootless, source
 from builder.log import BuildLog, Problem
 from builder.process import TimedOut, logged
 from builder.rebuild import Rebuild
-from builder.session import Session, opened
+from builder.session import BUILDER, Session, opened
 from builder.summary import StageFailed, Status, Summary
 
 # The same in each session, so that what records its path is the same each time.
@@ -23,7 +23,19 @@ PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._-]*)+")
 
 PURGE = ("always", "successful", "never")
 
+# In the order in which sbuild runs them.
+TESTERS = ("lintian", "piuparts", "autopkgtest")
+
 NO_REBUILD = Rebuild()
+
+
+@dataclass(frozen=True)
+class Test:
+    """A program that is to look at the finished packages (testers.py)."""
+
+    program: str
+    options: tuple[str, ...] = ()
+    must_succeed: bool = False
 
 
 @dataclass(frozen=True)
@@ -33,6 +45,8 @@ class BuildOptions:
     dsc: Path
     base: Path
     output: Path
+    host: str | None = None
+    """The architecture to cross build for; None for the base's own."""
     build_any: bool = True
     build_all: bool = True
     build_source: bool = False
@@ -58,8 +72,7 @@ class BuildOptions:
     extra_repositories: tuple[str, ...] = ()
     extra_keys: tuple[Path, ...] = ()
     commands: hooks.Hooks = field(default_factory=dict)
-    lintian: bool = False
-    lintian_options: tuple[str, ...] = ()
+    tests: tuple[Test, ...] = ()
     purge_session: str = "always"
     """When the session is thrown away: one of PURGE."""
     trace: bool = False
@@ -104,7 +117,8 @@ class Job:
         self.log = log
         self.summary = Summary()
         self.source = source.read(options.dsc)
-        self.architecture = base.architecture(options.base)
+        self.build_architecture = base.architecture(options.base)
+        self.architecture = options.host or self.build_architecture
         self._session: Session | None = None
         self.stage = "create-session"
         self.result: artifacts.Artifacts | None = None
@@ -134,25 +148,33 @@ class Job:
 
     @contextmanager
     def open_session(
-        self, directory: Path, layers: Sequence[Path] = (), conditions: Sequence[str] = ()
+        self,
+        directory: Path,
+        layers: Sequence[Path] = (),
+        conditions: Sequence[str] = (),
+        *,
+        traced: bool = False,
     ) -> Iterator[None]:
-        """A session over the base and the frozen layers on it; `directory` is its own.
-
-        Without layers it is one to install dependencies in, of which nobody wants a trace.
-        """
-        traced = self.options.trace and bool(layers)
+        """A session over the base and the frozen layers on it; `directory` is its own."""
         with ExitStack() as stack:
             with self.part("create-session", Status.GIVEN_BACK):
-                session = opened(
-                    self.options.base, directory, self.log, layers, traced=traced, conditions=conditions
+                session = stack.enter_context(
+                    opened(self.options.base, directory, self.log, layers, traced=traced, conditions=conditions)
                 )
-                self._session = stack.enter_context(session)
-            yield
+            around, self._session = self._session, session
+            try:
+                yield
+            finally:
+                self._session = around
 
     @property
     def place(self) -> str:
         """Where the source and what is made of it lie, in the session."""
         return self.options.build_place
+
+    def make_place(self) -> None:
+        """Make the directory for the source and what is made of it, in the session, for the builder."""
+        beneath.make_directory(self.session.root, self.place.lstrip("/"), (BUILDER.uid, BUILDER.gid))
 
     @property
     def build_directory(self) -> str:
@@ -166,6 +188,7 @@ class Job:
         self.log.subsection(hooks.POINTS[point])
         escapes = hooks.Escapes(
             architecture=self.architecture,
+            build_architecture=self.build_architecture,
             build_place=self.place,
             build_directory=self.build_directory,
             dsc=str(self.source.dsc) if point in hooks.OUTSIDE else self.source.dsc.name,
@@ -194,5 +217,10 @@ def check(options: BuildOptions) -> None:
         raise Problem(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ - /")
     if options.layered and options.purge_session != "always":
         raise Problem("With --trace or --twice no session can be kept", "Leave out --purge-session")
+    if options.host is not None and {"piuparts", "autopkgtest"} & {test.program for test in options.tests}:
+        raise Problem(
+            f"Packages for {options.host} cannot be run over this base", "Without --run-piuparts and --run-autopkgtest"
+        )
+    extras.check_repositories(options.extra_repositories, options.extra_keys)
     base.architecture(options.base)
     base.check_ours(options.base)

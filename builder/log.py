@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -37,6 +39,7 @@ class BuildLog:
         self._terminal: IO[bytes] | None = None if quiet else sys.stdout.buffer
         self._file: IO[bytes] | None = None
         self._held_back: list[bytes] = []
+        self._heard: bytearray | None = None
         self.path: Path | None = None
 
     def keep_in(self, path: Path) -> None:
@@ -48,6 +51,8 @@ class BuildLog:
         self._held_back.clear()
 
     def write(self, data: bytes) -> None:
+        if self._heard is not None:
+            self._heard += data
         if self._file is not None:
             self._file.write(data)
         else:
@@ -60,6 +65,15 @@ class BuildLog:
         except (BrokenPipeError, ValueError):
             # Whoever was reading has gone; the file is still being written.
             self._terminal = None
+
+    @contextmanager
+    def heard(self) -> Iterator[bytearray]:
+        """What is written while this lasts, also given to the caller."""
+        self._heard = bytearray()
+        try:
+            yield self._heard
+        finally:
+            self._heard = None
 
     def line(self, text: str = "") -> None:
         self.write(text.encode(errors="surrogateescape") + b"\n")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 from builder import apt, cache, hooks
-from builder.job import PLACE, PURGE
+from builder.job import PLACE, PURGE, TESTERS
 
 DESCRIPTION = """\
 Builds Debian packages in throw-away copy-on-write sessions over a clean base.
@@ -33,6 +34,10 @@ Shell commands, each option as often as wanted. Escapes: %d the .dsc, %c the .ch
 directory of the build, %p the package's in it, %s an interactive shell, %% a percent sign.
 """
 
+TESTS_DESCRIPTION = """\
+Each in a session of its own. What it says goes into the log, and fails the build where its success is required.
+"""
+
 # The type of add_subparsers' result, for which argparse has no public name.
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
@@ -42,13 +47,24 @@ YES_OR_NO = argparse.BooleanOptionalAction
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """What the command line says; exits with a usage message where it makes no sense."""
     asked = parser()
-    arguments, left = asked.parse_known_args(words)
+    arguments, left = asked.parse_known_args(_joined(words))
     # argparse takes positional words that stand together; packages may also stand between the options.
     if left and arguments.verb == "build" and not any(word.startswith("-") for word in left):
         arguments.packages = [*arguments.packages, *left]
     elif left:
         asked.error(f"unrecognized arguments: {' '.join(left)}")
     return arguments
+
+
+def _joined(words: Sequence[str]) -> list[str]:
+    """Options for other programs with their values, which argparse takes for options of ours unless after a "="."""
+    joined: list[str] = []
+    for word in words:
+        if joined and re.fullmatch(r"--[a-z-]+opts?", joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def parser() -> argparse.ArgumentParser:
@@ -130,7 +146,8 @@ def _add_build(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--base", "-c", "--chroot", metavar="BASE", help="a name or a directory; default: SUITE-ARCH")
     verb.add_argument("--dist", "-d", metavar="SUITE", help="where no base is given; default: the machine's suite")
-    verb.add_argument("--arch", metavar="A", help="where no base is given; default: the machine's")
+    verb.add_argument("--arch", "--build", metavar="A", help="the base's architecture; default: the machine's")
+    verb.add_argument("--host", metavar="A", help="cross build for this architecture")
     verb.add_argument("--output", "--build-dir", metavar="DIR", type=path, default=Path.cwd(), help="default: here")
     verb.add_argument("--parallel", metavar="N", type=int, default=1, help="of several packages so many at a time")
     verb.add_argument("--nolog", "-n", action="store_true", help="no log file")
@@ -139,12 +156,13 @@ def _add_build(verb: argparse.ArgumentParser) -> None:
     _add_what(verb.add_argument_group("what is built"))
     _add_dependencies(verb.add_argument_group("what it is built with"))
     _add_how(verb.add_argument_group("how it is built"))
+    _add_tests(verb.add_argument_group("what looks at the packages", TESTS_DESCRIPTION))
     _add_rebuild(verb.add_argument_group("under another version"))
     _add_hooks(verb.add_argument_group("commands of your own", HOOKS_DESCRIPTION))
 
 
 def _add_what(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--arch-all", "-A", action=YES_OR_NO, default=True, help="architecture-independent packages")
+    group.add_argument("--arch-all", "-A", action=YES_OR_NO, help="architecture-independent packages; not with --host")
     group.add_argument("--arch-any", action=YES_OR_NO, default=True, help="architecture-dependent packages")
     group.add_argument("--source", "-s", action=YES_OR_NO, default=False, help="the source package, too")
     group.add_argument("--dpkg-source-opt", metavar="OPTION", action="append", default=[], help="for a source tree")
@@ -174,7 +192,7 @@ def _add_dependencies(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_how(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--profiles", metavar="P,P", type=comma_list, default=(), help="build profiles")
+    group.add_argument("--profiles", metavar="P,P", type=comma_list, help="build profiles; --host: cross,nocheck")
     group.add_argument("--jobs", "-j", metavar="N", type=int, default=os.cpu_count() or 1, help="default: all CPUs")
     group.add_argument("--debbuildopt", metavar="OPTION", action="append", default=[], help="for dpkg-buildpackage")
     group.add_argument("--debbuildopts", metavar="OPTIONS", type=str.split, default=[], help="separated by blanks")
@@ -189,6 +207,14 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--run-lintian", action=YES_OR_NO, default=False)
     group.add_argument("--lintian-opt", metavar="OPTION", action="append", default=[])
     group.add_argument("--lintian-opts", metavar="OPTIONS", type=str.split, default=[])
+
+
+def _add_tests(group: argparse._ArgumentGroup) -> None:
+    for program in TESTERS:
+        group.add_argument(f"--run-{program}", action=YES_OR_NO, default=False)
+        group.add_argument(f"--{program}-opt", metavar="OPTION", action="append", default=[])
+        group.add_argument(f"--{program}-opts", metavar="OPTIONS", type=str.split, default=[])
+        group.add_argument(f"--{program}-require-success", action=YES_OR_NO, default=False)
 
 
 def _add_rebuild(group: argparse._ArgumentGroup) -> None:

@@ -6,6 +6,7 @@ process 1 of the command's PID namespace: when it ends, or is killed, the kernel
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,16 +18,22 @@ ROOT_CAPABILITIES = (
     *("net_bind_service", "sys_chroot", "audit_write", "setfcap"),
 )
 
-# Nodes are made where that is allowed, and bound from the machine where not, in a user namespace: read-only, so that
-# the machine's keep their modes and owners. That does not keep anybody from writing to the device.
-SCRIPT = """
+START = """
 set -e
+umask 022
 cd "$1"
 hostname "$2"
+"""
+
+# Nodes are made where that is allowed, and bound from the machine where not, in a user namespace: read-only, so that
+# the machine's keep their modes and owners. That does not keep anybody from writing to the device.
+FURNISH_SCRIPT = """
 mount -n -t proc -o nosuid,nodev,noexec proc proc
 mount -n -t tmpfs -o nosuid,noexec,mode=0755,size=64k tmpfs dev
+makes_nodes=yes
 while read -r name major minor; do
-    mknod -m 666 "dev/$name" c "$major" "$minor" 2>/dev/null || {
+    { [ "$makes_nodes" ] && mknod -m 666 "dev/$name" c "$major" "$minor" 2>/dev/null; } || {
+        makes_nodes=
         : > "dev/$name"
         mount -n -o bind,ro,nosuid,noexec "/dev/$name" "dev/$name"
     }
@@ -65,6 +72,14 @@ done
 for path in kcore keys kmsg timer_list; do
     [ ! -e "proc/$path" ] || mount -n --bind dev/null "proc/$path"
 done
+"""
+
+# Another root, in the directory of that name which the command's own has for it.
+NESTED_SCRIPT = """
+mount -n --bind {root} tested
+cd tested
+{furnish}
+cd "$1"
 """
 
 # Moved onto "/", the new root has nothing above it: ".." leads nowhere. (So does switch_root; pivot_root would need a
@@ -106,23 +121,28 @@ class Sandbox:
         network: bool = False,
         directory: str = "/",
         environment: Mapping[str, str] | None = None,
+        nested: Path | None = None,
     ) -> list[str]:
         """The whole command line that runs `inner` in the sandbox.
 
         Its exit code is inner's; 128 + N when inner died of signal N. Killing it kills everything in it.
-        `environment` is added to the sandbox's own; nothing of the builder's comes through.
+        `environment` is added to the sandbox's own; nothing of the builder's comes through. `nested` is another root,
+        to be seen as /tested, where chroot leads into it.
         """
         namespaces = ["--mount", "--pid", "--ipc", "--uts", *([] if network else ["--net"]), "--fork", "--kill-child"]
         variables = [f"{name}={value}" for name, value in {**self.environment, **(environment or {})}.items()]
+        script = self.describe(identity, network=network, nested=nested)
         # coreutils' `env` in the root may be older than --chdir, and a shell is what every root has.
         enter_directory = ["/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", directory]
         return [
             *("unshare", *namespaces, "--"),
-            *("sh", "-c", self.describe(identity, network=network), "cowbuild-sandbox", str(self.root), self.hostname),
+            *("sh", "-c", script, "cowbuild-sandbox", str(self.root), self.hostname),
             *("/usr/bin/env", "-i", *variables, *enter_directory, *inner),
         ]
 
-    def describe(self, identity: Identity = ROOT, *, network: bool = False) -> str:
+    def describe(
+        self, identity: Identity = ROOT, *, network: bool = False, nested: Path | None = None
+    ) -> str:
         """The script that makes the sandbox; its arguments are the root, the host name and the command."""
         kept = ",".join(f"+{name}" for name in ROOT_CAPABILITIES)
         privileges = f"--bounding-set=-all,{kept} --inh-caps=-all"
@@ -130,10 +150,13 @@ class Sandbox:
         if identity != ROOT:
             privileges += " --no-new-privs"
             names = f"--userspec={identity.uid}:{identity.gid} --groups={identity.gid}"
-        steps = [SCRIPT]
+        steps = [START, FURNISH_SCRIPT]
         if not network:
             steps.append(NETWORK_SCRIPT)
         if identity == ROOT:
             steps.append(PROTECT_PROC_SCRIPT)
+        if nested is not None:
+            furnish = FURNISH_SCRIPT + PROTECT_PROC_SCRIPT
+            steps.append(NESTED_SCRIPT.format(root=shlex.quote(str(nested)), furnish=furnish))
         steps.append(ENTER.format(personality=self.personality, privileges=privileges, identity=names))
         return "".join(steps)

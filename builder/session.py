@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 from builder import apt, foreign
 from builder.base import architecture as architecture_of
@@ -64,6 +65,7 @@ chmod 755 usr/sbin/policy-rc.d
 grep -q "^$3:" etc/passwd || {
     printf '%s:x:%s:\\n' "$3" "$5" >> etc/group
     printf '%s:x:%s:%s::/nonexistent:/bin/sh\\n' "$3" "$4" "$5" >> etc/passwd
+    printf '%s:*:::::::\\n' "$3" >> etc/shadow
 }
 """
 
@@ -71,7 +73,7 @@ grep -q "^$3:" etc/passwd || {
 SETTLE = """
 set -e
 rm -f etc/resolv.conf usr/sbin/policy-rc.d
-for file in etc/group etc/passwd; do sed -i "/^$1:/d" "$file"; done
+for file in etc/group etc/passwd etc/shadow; do sed -i "/^$1:/d" "$file"; done
 apt-get clean
 """
 
@@ -82,6 +84,20 @@ class Mounted:
 
     root: Path
     daemon: subprocess.Popen[bytes]
+
+
+class How(TypedDict, total=False):
+    """How a command is run in a session, where not as root, at the top, without network, unlimited."""
+
+    identity: Identity
+    network: bool
+    directory: str
+    environment: Mapping[str, str]
+    time_limit: float | None
+    silence_limit: float | None
+    terminal: bool
+    nested: Path
+    """Another root that it sees, as Sandbox.command has it."""
 
 
 class Session:
@@ -122,33 +138,27 @@ class Session:
         """Undo `prepare`, for a root that is to become a base."""
         self.run("sh", "-c", SETTLE, "settle", USER_NAME, network=True)
 
-    def run(
-        self,
-        *command: str,
-        identity: Identity = ROOT,
-        network: bool = False,
-        directory: str = "/",
-        environment: Mapping[str, str] | None = None,
-        time_limit: float | None = None,
-        silence_limit: float | None = None,
-        terminal: bool = False,
-    ) -> None:
-        """Run a command in the root, its output into the log. Problem when it fails, TimedOut past a limit (in s)."""
-        code = logged(
+    def run(self, *command: str, **how: Unpack[How]) -> None:
+        """Run a command in the root, its output into the log. Problem when it fails, TimedOut past a limit."""
+        if (code := self.call(*command, **how)) != 0:
+            raise Problem(f"{shown(command[:2])} failed with exit code {code}")
+
+    def call(self, *command: str, **how: Unpack[How]) -> int:
+        """The same, for a command whose exit code says something."""
+        return logged(
             self.sandbox.command(
                 command,
-                identity=identity,
-                network=network,
-                directory=directory,
-                environment={"TERM": "dumb", **(environment or {})},
+                identity=how.get("identity", ROOT),
+                network=how.get("network", False),
+                directory=how.get("directory", "/"),
+                environment={"TERM": "dumb", **how.get("environment", {})},
+                nested=how.get("nested"),
             ),
             self.log,
-            time_limit=time_limit,
-            silence_limit=silence_limit,
-            terminal=terminal,
+            time_limit=how.get("time_limit"),
+            silence_limit=how.get("silence_limit"),
+            terminal=how.get("terminal", False),
         )
-        if code != 0:
-            raise Problem(f"{shown(command[:2])} failed with exit code {code}")
 
     def apt_get(self, *words: str) -> None:
         """Run apt-get in the root, with the network and without questions. Problem when it fails."""

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,6 +43,7 @@ binary binary-arch: build
 	rm -rf debian/tmp
 	install -D -m 644 debian/control debian/tmp/usr/share/{name}/control
 	mkdir -p debian/tmp/DEBIAN
+	[ ! -e debian/postinst ] || install -m 755 debian/postinst debian/tmp/DEBIAN
 	dpkg-gencontrol
 	dpkg-deb --root-owner-group --build debian/tmp ..
 """
@@ -81,8 +83,9 @@ def make_source(
     depends: str = "dpkg-dev",
     architecture: str = "any",
     root: str = "no",
+    more: Mapping[str, str] | None = None,
 ) -> Path:
-    """A native source package whose build runs `script` with bash; return its .dsc."""
+    """A native source package whose build runs `script` with bash, with `more` files in debian/; return its .dsc."""
     tree = place / f"{name}-1"
     debian = tree / "debian"
     (debian / "source").mkdir(parents=True)
@@ -95,6 +98,9 @@ def make_source(
     (debian / "script").write_text(script + "\n")
     (debian / "rules").write_text(RULES.format(name=name))
     (debian / "rules").chmod(0o755)
+    for path, content in (more or {}).items():
+        (debian / path).parent.mkdir(exist_ok=True)
+        (debian / path).write_text(content)
     subprocess.run(["dpkg-source", "-b", tree.name], cwd=place, check=True, capture_output=True)
     return place / f"{name}_1.dsc"
 

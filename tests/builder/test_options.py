@@ -129,9 +129,9 @@ def test_what_cannot_be_built_is_said_at_once(work: Workplace, what: str) -> Non
 
 
 def test_escapes_stand_for_what_is_known() -> None:
-    escapes = hooks.Escapes("amd64", "/build", "/build/x-1", "x.dsc")
-    assert escapes.put_into("%a %b %p %d %SBUILD_DSC %% %c %z") == "amd64 /build /build/x-1 x.dsc x.dsc % %c %z"
-    assert escapes.put_into("%%a") == "%a"
+    escapes = hooks.Escapes("arm64", "amd64", "/build", "/build/x-1", "x.dsc")
+    assert escapes.put_into("%a %b %p %d %SBUILD_BUILD_ARCH %% %c %z") == "arm64 /build /build/x-1 x.dsc amd64 % %c %z"
+    assert escapes.put_into("%%a %SBUILD_DSC") == "%a x.dsc"
     assert "/dev/tty" in escapes.put_into("%s")
 
 

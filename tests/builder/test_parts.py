@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -207,6 +208,23 @@ def test_copying_in_never_writes_through_a_link(tmp_path: Path) -> None:
     with beneath.directory(root, "") as place, pytest.raises(FileExistsError):
         beneath.copy_in(ours, place, "name")
     assert (tmp_path / "precious").read_text() == "old"
+
+
+def test_a_directory_is_made_beneath_and_through_no_link(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    root.mkdir()
+    elsewhere.mkdir()
+    before = os.umask(0o077)
+    try:
+        beneath.make_directory(root, "a/b", (os.getuid(), os.getgid()))
+        beneath.make_directory(root, "a/b", (os.getuid(), os.getgid()))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((root / "a").stat().st_mode) == stat.S_IMODE((root / "a/b").stat().st_mode) == 0o755
+    (root / "link").symlink_to(elsewhere)
+    with pytest.raises(OSError, match="link"):
+        beneath.make_directory(root, "link/b", (os.getuid(), os.getgid()))
+    assert not list(elsewhere.iterdir())
 
 
 def test_the_checksum_sees_each_kind_of_change(tmp_path: Path) -> None:

@@ -137,6 +137,15 @@ def test_what_a_build_needs_is_there(work: Workplace) -> None:
     }
 
 
+def test_the_umask_of_who_builds_is_not_the_sessions(work: Workplace) -> None:
+    before = os.umask(0o077)
+    try:
+        found = found_inside(work, 'found umask "$(umask)"; found hosts "$(grep -c localhost /etc/hosts)"')
+    finally:
+        os.umask(before)
+    assert found == {"umask": "0022", "hosts": "2"}
+
+
 @for_both
 def test_the_output_directory_is_all_that_is_written_to(work: Workplace) -> None:
     before = sorted(Path("/var/tmp").iterdir())

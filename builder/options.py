@@ -204,9 +204,6 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--purge-session", choices=PURGE, default="always", help="else it is kept: cowbuild sessions")
     group.add_argument("--trace", action="store_true", help="report which dependencies were used, and what else")
     group.add_argument("--twice", action="store_true", help="build again under other conditions, and compare")
-    group.add_argument("--run-lintian", action=YES_OR_NO, default=False)
-    group.add_argument("--lintian-opt", metavar="OPTION", action="append", default=[])
-    group.add_argument("--lintian-opts", metavar="OPTIONS", type=str.split, default=[])
 
 
 def _add_tests(group: argparse._ArgumentGroup) -> None:

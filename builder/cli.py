@@ -22,6 +22,7 @@ from builder import (
     obtain,
     options,
     rootless,
+    schroot,
     sessions,
     store,
     supervisor,
@@ -269,6 +270,17 @@ def _discard(arguments: argparse.Namespace, words: Sequence[str], inside: Inside
     return 0
 
 
+def _schroot_config(arguments: argparse.Namespace, _words: Sequence[str], _inside: Inside | None) -> int:
+    name, entry = schroot.entry(arguments.base, arguments.name, arguments.quota)
+    if not arguments.install:
+        print(entry, end="")
+        return 0
+    for path in schroot.install(name, entry):
+        print(f"wrote {path}")
+    schroot.check_mount_helper()
+    return 0
+
+
 ACTS: Mapping[str, Callable[[argparse.Namespace, Sequence[str], Inside | None], int]] = {
     "build": _build,
     "create": _create,
@@ -284,6 +296,7 @@ ACTS: Mapping[str, Callable[[argparse.Namespace, Sequence[str], Inside | None], 
     "login": _work_in,
     "run": _work_in,
     "execute": _work_in,
+    "schroot-config": _schroot_config,
 }
 
 

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests.harness import actions
-from tests.harness.command import wait_until
 from tests.integration.conftest import Machine
 
 pytestmark = pytest.mark.root
@@ -66,11 +65,12 @@ def test_overlayfs_options_are_understood(machine: Machine, ground: Path) -> Non
 
 def test_a_line_of_fstab_mounts_by_its_mount_point(machine: Machine, ground: Path) -> None:
     fstab = ground / "fstab"
-    fstab.write_text(f"{ground}/base {ground}/mnt fuse.cowfs layer={ground}/layer,noauto,nodev,x-systemd.automount 0 0\n")
+    options = f"layer={ground}/layer,noauto,nodev,x-systemd.automount"
+    fstab.write_text(f"{ground}/base {ground}/mnt fuse.cowfs {options} 0 0\n")
     machine.output("mount", "-T", fstab, ground / "mnt")
     (ground / "mnt/new").write_text("new")
     machine.output("umount", ground / "mnt")
-    wait_until(lambda: (ground / "layer/upper/new").exists())
+    assert (ground / "layer/upper/new").exists()
 
 
 def test_a_mount_unit_of_systemd_is_right(machine: Machine, ground: Path) -> None:

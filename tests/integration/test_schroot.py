@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder import apt
-from tests.builder.packages import make_source
+from tests.builder.packages import log_of, make_source
 from tests.harness.command import wait_until
 from tests.integration.conftest import Machine
 
@@ -120,11 +120,22 @@ def test_a_session_sees_the_machine_s_devices_and_no_mount_of_it_reaches_back(se
 
 def test_sbuild_builds_a_package_within_the_session(machine: Machine, chroot: str, place: Path) -> None:
     dsc = make_source(place, "df --output=fstype . | tail -n 1 && ls -l /usr/share/doc/base-files")
-    done = machine.output(*SBUILD, "--dist", apt.machine_suite(), "--chroot", chroot, "--verbose", dsc, place=place)
+    done = machine.output(*SBUILD, "--dist", "unstable", "--chroot", chroot, "--verbose", dsc, place=place)
     assert "Status: successful" in done
     assert re.search(r"^fuse\.?", done, re.MULTILINE)
     assert any(path.suffix == ".deb" for path in place.iterdir())
     assert os.listdir("/var/lib/sbuild/build") == []
+
+
+@pytest.mark.usefixtures("chroot")
+def test_sbuild_builds_hello_of_the_archive(machine: Machine, place: Path) -> None:
+    dsc = apt.download_source("hello", None, apt.machine_suite(), place)
+    suite = apt.machine_suite()
+    # By the suite: the chroot has the name that sbuild looks for.
+    done = machine.run("sbuild", "--chroot-mode=schroot", "--dist", suite, "--no-run-lintian", dsc, place=place)
+    assert done.returncode == 0, done.stdout
+    assert "Status: successful" in log_of(place)
+    assert {"hello", "hello-dbgsym"} <= {path.name.split("_")[0] for path in place.glob("*.deb")}
 
 
 def test_a_base_with_a_name_is_used_as_it_then_is(machine: Machine, place: Path) -> None:
@@ -143,13 +154,15 @@ def test_a_base_with_a_name_is_used_as_it_then_is(machine: Machine, place: Path)
     entry.unlink()
 
 
-def test_sbuild_update_upgrades_the_source_chroot(machine: Machine, chroot: str, place: Path) -> None:
+@pytest.mark.usefixtures("chroot")
+def test_sbuild_update_upgrades_the_source_chroot(machine: Machine, place: Path) -> None:
     """Of a chroot over a directory that may change: a mount of cowfs, here, so that the tests' base does not."""
     copy = place / "copy"
     copy.mkdir()
     machine.output("mount", "-t", "fuse.cowfs", machine.base.path, copy)
     machine.output("cowbuild", "schroot-config", copy, "--name", "changing", "--install")
-    assert "changing" in machine.output("sbuild-update", "--update", "--upgrade", "--clean", "changing")
+    said = machine.output("sbuild-update", "--update", "--upgrade", "--clean", "changing")
+    assert "changing: Performing upgrade" in said
     machine.output("schroot", "-c", "source:changing", "-d", "/", "--", "touch", "/changed")
     assert (copy / "changed").exists()
     assert machine.output("schroot", "-c", "changing", "-d", "/", "--", "ls", "/changed") == "/changed\n"
@@ -173,7 +186,8 @@ def test_setting_it_up_again_keeps_what_the_machine_s_owner_wrote(machine: Machi
     own.unlink()
 
 
-def test_what_is_missing_is_named(machine: Machine, chroot: str) -> None:
+@pytest.mark.usefixtures("chroot")
+def test_what_is_missing_is_named(machine: Machine) -> None:
     helper = Path("/sbin/mount.fuse.cowfs")
     target = helper.readlink()
     helper.unlink()

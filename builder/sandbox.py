@@ -82,6 +82,16 @@ cd tested
 cd "$1"
 """
 
+# Privileges are dropped by the machine's programs, before the root, of which nothing is to be believed, is entered.
+# setpriv's list is put together here because autopkgtest takes its words apart at commas.
+BESIDE_SCRIPT = """
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+IFS=$(printf '\\054')
+kept=$(set -- -all {kept}; echo "$*")
+exec {personality} nsenter --target {process} --all --root=/ -- \\
+    setpriv --bounding-set="$kept" --inh-caps=-all -- chroot /proc/{process}/root "$@"
+"""
+
 # Moved onto "/", the new root has nothing above it: ".." leads nowhere. (So does switch_root; pivot_root would need a
 # umount inside the new root.) The shell stays as process 1 to reap what the command orphans.
 ENTER = """
@@ -160,3 +170,13 @@ class Sandbox:
             steps.append(NESTED_SCRIPT.format(root=shlex.quote(str(nested)), furnish=furnish))
         steps.append(ENTER.format(personality=self.personality, privileges=privileges, identity=names))
         return "".join(steps)
+
+    def beside(self, process: int) -> list[str]:
+        """What stands before a command that is to run as root where a process, of such a sandbox, runs already.
+
+        It ends with that sandbox at the latest; killing what this starts does not end the command itself.
+        """
+        kept = " ".join(f"+{name}" for name in ROOT_CAPABILITIES)
+        script = BESIDE_SCRIPT.format(kept=kept, personality=self.personality, process=process)
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        return ["sh", "-c", script, "cowbuild-beside", "/usr/bin/env", "-i", *variables]

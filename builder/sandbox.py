@@ -88,7 +88,8 @@ BESIDE_SCRIPT = """
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 IFS=$(printf '\\054')
 kept=$(set -- -all {kept}; echo "$*")
-exec {personality} nsenter --target {process} --all --root=/ -- \\
+[ /proc/self/ns/user -ef /proc/{process}/ns/user ] && user= || user=--user
+exec {personality} nsenter --target {process} $user --mount --pid --ipc --uts --root=/ -- \\
     setpriv --bounding-set="$kept" --inh-caps=-all -- chroot /proc/{process}/root "$@"
 """
 

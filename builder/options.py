@@ -86,6 +86,9 @@ def parser() -> argparse.ArgumentParser:
     _add_base_verbs(verbs)
     _add_session_verbs(verbs)
     _add_cache(verbs.add_parser("cache", help="list or prune the dependencies kept between builds"))
+    pbuilder = verbs.add_parser("pbuilder", help="Debian's pbuilder in a session over a base")
+    pbuilder.add_argument("base", metavar="BASE")
+    pbuilder.add_argument("words", metavar="VERB [OPTIONS]", nargs=argparse.REMAINDER, help="as pbuilder has them")
     _add_schroot_config(verbs.add_parser("schroot-config", help="make a base a chroot of schroot and sbuild"))
     return top
 

@@ -27,8 +27,7 @@ hostname "$2"
 
 # Nodes are made where that is allowed, and bound from the machine where not, in a user namespace: read-only, so that
 # the machine's keep their modes and owners. That does not keep anybody from writing to the device.
-FURNISH_SCRIPT = """
-mount -n -t proc -o nosuid,nodev,noexec proc proc
+DEVICES_SCRIPT = """
 mount -n -t tmpfs -o nosuid,noexec,mode=0755,size=64k tmpfs dev
 makes_nodes=yes
 while read -r name major minor; do
@@ -45,14 +44,19 @@ random 1 8
 urandom 1 9
 tty 5 0
 END
-mkdir dev/pts dev/shm
-mount -n -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts dev/pts
-mount -n -t tmpfs -o nosuid,nodev,mode=1777 tmpfs dev/shm
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 ln -s /proc/self/fd/0 dev/stdin
 ln -s /proc/self/fd/1 dev/stdout
 ln -s /proc/self/fd/2 dev/stderr
+"""
+
+FURNISH_SCRIPT = f"""
+mount -n -t proc -o nosuid,nodev,noexec proc proc
+{DEVICES_SCRIPT}
+mkdir dev/pts dev/shm
+mount -n -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts dev/pts
+mount -n -t tmpfs -o nosuid,nodev,mode=1777 tmpfs dev/shm
 mount -n -o remount,ro,nosuid,noexec dev
 """
 

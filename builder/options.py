@@ -144,7 +144,7 @@ def _add_schroot_config(verb: argparse.ArgumentParser) -> None:
     verb.description = "Print the entry that makes a base a chroot of schroot, and so of sbuild; see docs/schroot.md."
     verb.add_argument("base", metavar="BASE")
     verb.add_argument("--name", help="the chroot's; default: the base's, SUITE-ARCH for a directory")
-    verb.add_argument("--quota", metavar="SIZE", help="what a session may write, as in cowfs --quota")
+    verb.add_argument("--quota", metavar="SIZE[,INODES]", help="limit of what a session may write")
     verb.add_argument("--install", action="store_true", help="write it, and the profile it needs, below /etc/schroot")
 
 

@@ -60,7 +60,7 @@ def entry(text: str, name: str | None, quota: str | None) -> tuple[str, str]:
     if personality := foreign.personality(architecture):
         content += f"personality={personality}\n"
     if quota:
-        content += f"cowfs.quota={quota}\n"
+        content += f"cowfs.quota={quota.replace(',', ':')}\n"  # becomes one option of a mount
     return name, content
 
 

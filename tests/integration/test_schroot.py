@@ -144,14 +144,21 @@ def test_a_base_with_a_name_is_used_as_it_then_is(machine: Machine, place: Path)
     home.mkdir(parents=True)
     (home / "current").symlink_to(machine.base.path)
     environment = {"XDG_DATA_HOME": str(place)}
-    done = machine.run("cowbuild", "schroot-config", "clean", "--install", "--quota", "4G", environment=environment)
+    done = machine.run("cowbuild", "schroot-config", "clean", "--install", environment=environment)
     assert done.stdout == "wrote /etc/schroot/chroot.d/clean\n"
     entry = Path("/etc/schroot/chroot.d/clean")
     assert f"directory={home}/current\n" in entry.read_text()
-    assert "cowfs.quota=4G\n" in entry.read_text()
-    entry.write_text(entry.read_text().replace("cowfs.quota=4G\n", ""))
     assert machine.output("schroot", "-c", "clean", "-d", "/", "--", "findmnt", "-no", "FSTYPE", "/") == "fuse.cowfs\n"
     entry.unlink()
+
+
+def test_a_quota_limits_what_a_session_writes(machine: Machine) -> None:
+    small = ("--name", "small", "--quota", "4M,1000", "--install")
+    machine.output("cowbuild", "schroot-config", machine.base.path, *small)
+    done = machine.run("schroot", "-c", "small", "-d", "/", "--", "dd", "if=/dev/zero", "of=/big", "bs=1M", "count=9")
+    Path("/etc/schroot/chroot.d/small").unlink()
+    assert done.returncode == 1
+    assert "No space left on device" in done.stdout
 
 
 @pytest.mark.usefixtures("chroot")

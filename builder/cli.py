@@ -21,7 +21,9 @@ from builder import (
     many,
     obtain,
     options,
+    pbuilder,
     rootless,
+    schroot,
     sessions,
     store,
     supervisor,
@@ -269,6 +271,26 @@ def _discard(arguments: argparse.Namespace, words: Sequence[str], inside: Inside
     return 0
 
 
+def _pbuilder(arguments: argparse.Namespace, words: Sequence[str], inside: Inside | None) -> int:
+    if inside is not None:
+        return pbuilder.run(arguments.base, arguments.words, inside.directory)
+    pbuilder.check(arguments.words)
+    base.check_ours(store.find(arguments.base))
+    # It mounts the machine's sysfs, which no other user namespace may.
+    return supervisor.supervise(words, user_namespace=False)
+
+
+def _schroot_config(arguments: argparse.Namespace, _words: Sequence[str], _inside: Inside | None) -> int:
+    name, entry = schroot.entry(arguments.base, arguments.name, arguments.quota)
+    if not arguments.install:
+        print(entry, end="")
+        return 0
+    for path in schroot.install(name, entry):
+        print(f"wrote {path}")
+    schroot.check_mount_helper()
+    return 0
+
+
 ACTS: Mapping[str, Callable[[argparse.Namespace, Sequence[str], Inside | None], int]] = {
     "build": _build,
     "create": _create,
@@ -284,6 +306,8 @@ ACTS: Mapping[str, Callable[[argparse.Namespace, Sequence[str], Inside | None], 
     "login": _work_in,
     "run": _work_in,
     "execute": _work_in,
+    "pbuilder": _pbuilder,
+    "schroot-config": _schroot_config,
 }
 
 

@@ -86,6 +86,10 @@ def parser() -> argparse.ArgumentParser:
     _add_base_verbs(verbs)
     _add_session_verbs(verbs)
     _add_cache(verbs.add_parser("cache", help="list or prune the dependencies kept between builds"))
+    pbuilder = verbs.add_parser("pbuilder", help="Debian's pbuilder in a session over a base")
+    pbuilder.add_argument("base", metavar="BASE")
+    pbuilder.add_argument("words", metavar="VERB [OPTIONS]", nargs=argparse.REMAINDER, help="as pbuilder has them")
+    _add_schroot_config(verbs.add_parser("schroot-config", help="make a base a chroot of schroot and sbuild"))
     return top
 
 
@@ -134,6 +138,14 @@ def _add_session_verbs(verbs: Verbs) -> None:
 def _add_cache(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("what", choices=["list", "prune"])
     verb.add_argument("--size", metavar="MIB", type=int, default=0, help="prune: what may stay; default: nothing")
+
+
+def _add_schroot_config(verb: argparse.ArgumentParser) -> None:
+    verb.description = "Print the entry that makes a base a chroot of schroot, and so of sbuild; see docs/schroot.md."
+    verb.add_argument("base", metavar="BASE")
+    verb.add_argument("--name", help="the chroot's; default: the base's, SUITE-ARCH for a directory")
+    verb.add_argument("--quota", metavar="SIZE[,INODES]", help="limit of what a session may write")
+    verb.add_argument("--install", action="store_true", help="write it, and the profile it needs, below /etc/schroot")
 
 
 def _add_build(verb: argparse.ArgumentParser) -> None:

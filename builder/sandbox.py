@@ -27,8 +27,7 @@ hostname "$2"
 
 # Nodes are made where that is allowed, and bound from the machine where not, in a user namespace: read-only, so that
 # the machine's keep their modes and owners. That does not keep anybody from writing to the device.
-FURNISH_SCRIPT = """
-mount -n -t proc -o nosuid,nodev,noexec proc proc
+DEVICES_SCRIPT = """
 mount -n -t tmpfs -o nosuid,noexec,mode=0755,size=64k tmpfs dev
 makes_nodes=yes
 while read -r name major minor; do
@@ -45,14 +44,19 @@ random 1 8
 urandom 1 9
 tty 5 0
 END
-mkdir dev/pts dev/shm
-mount -n -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts dev/pts
-mount -n -t tmpfs -o nosuid,nodev,mode=1777 tmpfs dev/shm
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 ln -s /proc/self/fd/0 dev/stdin
 ln -s /proc/self/fd/1 dev/stdout
 ln -s /proc/self/fd/2 dev/stderr
+"""
+
+FURNISH_SCRIPT = f"""
+mount -n -t proc -o nosuid,nodev,noexec proc proc
+{DEVICES_SCRIPT}
+mkdir dev/pts dev/shm
+mount -n -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts dev/pts
+mount -n -t tmpfs -o nosuid,nodev,mode=1777 tmpfs dev/shm
 mount -n -o remount,ro,nosuid,noexec dev
 """
 
@@ -80,6 +84,17 @@ mount -n --bind {root} tested
 cd tested
 {furnish}
 cd "$1"
+"""
+
+# Privileges are dropped by the machine's programs, before the root, of which nothing is to be believed, is entered.
+# setpriv's list is put together here because autopkgtest takes its words apart at commas.
+BESIDE_SCRIPT = """
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+IFS=$(printf '\\054')
+kept=$(set -- -all {kept}; echo "$*")
+[ /proc/self/ns/user -ef /proc/{process}/ns/user ] && user= || user=--user
+exec {personality} nsenter --target {process} $user --mount --pid --ipc --uts --root=/ -- \\
+    setpriv --bounding-set="$kept" --inh-caps=-all -- chroot /proc/{process}/root "$@"
 """
 
 # Moved onto "/", the new root has nothing above it: ".." leads nowhere. (So does switch_root; pivot_root would need a
@@ -160,3 +175,13 @@ class Sandbox:
             steps.append(NESTED_SCRIPT.format(root=shlex.quote(str(nested)), furnish=furnish))
         steps.append(ENTER.format(personality=self.personality, privileges=privileges, identity=names))
         return "".join(steps)
+
+    def beside(self, process: int) -> list[str]:
+        """What stands before a command that is to run as root where a process, of such a sandbox, runs already.
+
+        It ends with that sandbox at the latest; killing what this starts does not end the command itself.
+        """
+        kept = " ".join(f"+{name}" for name in ROOT_CAPABILITIES)
+        script = BESIDE_SCRIPT.format(kept=kept, personality=self.personality, process=process)
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        return ["sh", "-c", script, "cowbuild-beside", "/usr/bin/env", "-i", *variables]

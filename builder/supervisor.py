@@ -29,6 +29,8 @@ from builder import rootless
 from builder.interrupts import interrupt
 from builder.log import Problem
 
+COWBUILD = (sys.executable, "-P", "-m", "builder.cli")
+
 PREFIX = "cowbuild-"
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
@@ -80,7 +82,7 @@ def supervise(arguments: Sequence[str], parents: Sequence[Path] = (), *, user_na
                 *("setpriv", "--pdeathsig", "KILL", "--"),
                 *namespace.before,
                 *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--"),
-                *(sys.executable, "-P", "-m", "builder.cli"),
+                *COWBUILD,
                 *(word for directory in directories for word in ("--session", str(directory))),
                 *("--lifeline", str(lifeline)),
                 *arguments,

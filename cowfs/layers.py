@@ -72,7 +72,7 @@ def require_layer(path: Path) -> None:
 
 
 def open_bases(paths: list[Path], *, mounted: Path | None = None) -> list[Layer]:
-    """Open the read-only layers, topmost first; each layer among them is locked against being written.
+    """Open the read-only layers, topmost first; each is locked against being written or removed.
 
     ``mounted``: the one that may be in use, since it is only looked at.
     """
@@ -87,6 +87,8 @@ def open_bases(paths: list[Path], *, mounted: Path | None = None) -> list[Layer]
                 by_attribute = read_metadata(path)["whiteouts"] == "attribute"
                 if path != mounted:
                     lock(place, exclusive=False)
+            else:
+                _hold(place)
             position = len(paths) - 1 - index
             index_path = os.fsencode(links) if brings_index else None
             layers.append(Layer(os.fsencode(place), position, index_path, attribute_whiteouts=by_attribute))
@@ -156,6 +158,12 @@ def lock(upper: Path, *, exclusive: bool, patience: float = _LOCKED_WITHIN) -> i
         os.close(fd)
         use = "mounted already, or in use as a base" if exclusive else "mounted for writing"
         raise LayerError(f"The layer {upper} is {use}. Unmount it first.")
+
+
+def _hold(base: Path) -> None:
+    """Tell whoever would replace or remove a base that it is in use; where flock(2) works, and nobody is at it."""
+    with suppress(OSError):
+        fcntl.flock(os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
 def open_upper(place: Upper, *, user_marks: bool) -> tuple[WritableLayer, Marks]:

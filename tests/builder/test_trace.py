@@ -49,12 +49,6 @@ def test_an_unused_dependency_and_an_undeclared_file_are_found_and_nothing_else(
     assert browser.first_cells(page, "undeclared") == ["apt"]
 
 
-def test_what_is_used_is_told_also_where_dependencies_are_not_kept(work: Workplace) -> None:
-    code, printed = work.build(make_source(work.place, "hello", depends="hello"), "--trace")
-    assert code == 0, printed[-2000:]
-    assert "  hello                            used\n" in log_of(work.output)
-
-
 def test_a_session_that_is_to_be_kept_cannot_be_traced(work: Workplace) -> None:
     code, printed = work.build(make_source(work.place), "--trace", "--purge-session", "never")
     assert code == 1

@@ -17,9 +17,10 @@ BLOCKS = "stat -c '# %b' debian/rules >> debian/control"
 
 
 def test_a_build_that_depends_on_the_order_of_directory_entries_is_caught(work: Workplace) -> None:
-    code, printed = work.build(make_source(work.place, UNSORTED), "--twice")
+    code, printed = work.build(make_source(work.place, UNSORTED), "--twice", "--trace")
     assert code == 2, printed[-2000:]
     log = log_of(work.output)
+    assert "  dpkg-dev                         used\n" in log
     assert "\nStatus: attempted\n" in log
     assert "\nFail-Stage: reproducible\n" in log
     assert "\nReproducible: fail: tiny_1_amd64.deb\n" in log

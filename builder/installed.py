@@ -40,10 +40,16 @@ class Installed:
     packages: dict[str, Package]
     owners: dict[str, list[str]]
     providers: dict[str, list[str]] = field(init=False)
+    foreign: dict[str, list[str]] = field(init=False)
+    """Those of other architectures, by name alone: a cross build's dependencies do not name the architecture."""
 
     def __post_init__(self) -> None:
         self.providers = defaultdict(list)
+        self.foreign = defaultdict(list)
         for package in self.packages.values():
+            plain, colon, _ = package.name.partition(":")
+            if colon:
+                self.foreign[plain].append(package.name)
             for virtual in package.provides:
                 self.providers[virtual].append(package.name)
 
@@ -51,7 +57,7 @@ class Installed:
         """The installed packages that satisfy a relation: every one, since which of them did it nobody can tell."""
         found = []
         for name in alternatives:
-            found += [name] if name in self.packages else self.providers.get(name, [])
+            found += [name] if name in self.packages else self.providers.get(name) or self.foreign.get(name, [])
         return found
 
     def closure(self, names: Iterable[str]) -> set[str]:

@@ -207,6 +207,7 @@ def test_paths_are_those_of_a_merged_and_diverted_root(tmp_path: Path) -> None:
     assert found.closure(["dash"]) == {"dash", "libc6"}
     assert found.closure(["libc6:i386"]) == {"libc6:i386", "libgcc-s1:i386"}
     assert found.named(["libgcc1"]) == ["libgcc-s1:i386"]
+    assert found.named(["libgcc-s1", "libc6"]) == ["libgcc-s1:i386", "libc6"]
 
 
 def test_a_database_is_not_read_through_a_link(tmp_path: Path) -> None:

@@ -190,9 +190,8 @@ def test_a_trace_of_before_is_replaced_whole(bench: Workbench) -> None:
     assert [path.name for path in bench.place.iterdir() if "trace" in path.name] == ["trace.jsonl"]
 
 
+@pytest.mark.direct_only
 def test_the_kernel_tells_of_an_opening_only_where_that_is_wanted(bench: Workbench) -> None:
-    if bench.engine != "direct":
-        return
     mount = bench.mount(_base(bench))
     for _ in range(5):
         (mount.point / "lib/read").read_text()

@@ -9,7 +9,7 @@ import os
 import stat
 import tarfile
 import zlib
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import IO
@@ -17,7 +17,6 @@ from typing import IO
 from cowfs import layers
 from cowfs.archive import OPAQUE, WHITEOUT, XATTR
 from cowfs.layers import LayerError
-from cowfs.mount import open_tree
 from cowfs.union import dirs, files, xattrs
 from cowfs.union.attrs import Caller, Changes, set_attributes
 from cowfs.union.copyup import copy_metadata
@@ -26,6 +25,7 @@ from cowfs.union.layer import Layer, empty_directory
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import SELF, Tree
 from cowfs.views import look, names
+from cowfs.writable import OpenLayer
 from cowfs.writing import TreeWriter
 
 _CHUNK = 1 << 20
@@ -51,8 +51,8 @@ def import_layer(source: Path, layer: Path, bases: list[Path]) -> None:
         failed.callback(layers.remove_tree, layer)
         umask = os.umask(0)
         failed.callback(os.umask, umask)
-        with ExitStack() as end:
-            tree = open_tree(place, bases, end)
+        with closing(OpenLayer(bases, lambda: place)) as opened:
+            tree = opened.tree
             if source.is_dir():
                 _copy_upper(tree, source, place)
             else:

@@ -166,6 +166,11 @@ def _hold(base: Path) -> None:
         fcntl.flock(os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
 
 
+def share(fd: int) -> None:
+    """Turn an exclusive lock into that of a layer which is only read."""
+    fcntl.flock(fd, fcntl.LOCK_SH)
+
+
 def open_upper(place: Upper, *, user_marks: bool) -> tuple[WritableLayer, Marks]:
     """Open a locked layer for writing and find out which marks it can hold; what a crash left in work/ is removed."""
     namespace = _namespace(place, user_marks=user_marks)

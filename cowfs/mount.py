@@ -14,18 +14,16 @@ from typing import Any
 import trio
 
 from cowfs import layers
+from cowfs.control import ControlSocket
 from cowfs.fuse.device import Device, MountError, MountOptions, dead_mount
 from cowfs.fuse.device import mount as mount_device
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.session import Session
 from cowfs.layers import LayerError
 from cowfs.trace import Trace, TraceError
-from cowfs.union.complete import complete_layer, recount_names
-from cowfs.union.copyup import copy_root
-from cowfs.union.quota import Quota
-from cowfs.union.tree import Tree
 from cowfs.union.uses import Uses
 from cowfs.union.variation import NOTHING, Variation
+from cowfs.writable import OpenLayer
 
 _log = logging.getLogger("cowfs")
 
@@ -70,12 +68,14 @@ class Mount:
         self._settings = EngineSettings(debug=request.debug, durable=request.durable)
         self._trace: Trace | None = None
         self._session: Session | None = None
+        self._control: ControlSocket | None = None
         with ExitStack() as undo:
             # From here on a signal waits until it can be met with an orderly end.
             waiting = _ENDING_SIGNALS if request.trace is None else (*_ENDING_SIGNALS, TRACE_SIGNAL)
             undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, waiting)
             signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
-            self.tree = self._open(undo)
+            self._layer = self._open(undo)
+            self.tree = self._layer.tree
             if request.trace is not None:
                 self._settings.uses = Uses(self.tree)
                 bases = [base.resolve() for base in request.bases]
@@ -93,26 +93,26 @@ class Mount:
                     raise MountError(error.errno, f"Cannot mount on {request.mountpoint}: {error.strerror}.") from error
             self._end = undo.pop_all()
 
-    def _open(self, undo: ExitStack) -> Tree:
+    def _open(self, undo: ExitStack) -> OpenLayer:
         """Open bases and layer; ``undo`` gets what is to be done at the end, in whatever way it comes."""
         request = self._request
         _refuse_overlap(request)
-        bases = [base.resolve() for base in request.bases]
-        place = _make_place(request)
-        self._settings.facts.update(_facts(request, place, bases))
-        tree = open_tree(
-            place,
-            bases,
-            undo,
+        layer = OpenLayer(
+            [base.resolve() for base in request.bases],
+            partial(_make_place, request),
             user_marks=request.user_marks,
             durable=request.durable,
+            quota=request.quota,
             variation=request.variation,
         )
-        if request.quota is not None:
-            tree.quota = Quota([tree.upper.root_fd, tree.upper.work_fd], *request.quota)
-            undo.callback(setattr, tree, "quota", None)  # putting the layer away must not fail
-        tree.copy_up_inline_limit = _INLINE_COPY
-        return tree
+        undo.callback(layer.close)
+        layer.tree.copy_up_inline_limit = _INLINE_COPY
+        self._settings.facts.update(_facts(request, layer.place, layer.bases))
+        if layer.place.directory is not None:
+            with suppress(OSError):  # a file system without sockets: such a mount takes no orders
+                self._control = ControlSocket(layer.place.directory)
+                undo.callback(self._control.close)
+        return layer
 
     async def serve(self) -> None:
         """Answer until the mount is gone; SIGINT, SIGTERM and SIGHUP unmount it."""
@@ -121,6 +121,8 @@ class Mount:
                 nursery.start_soon(self._unmount_on_signal, nursery.cancel_scope)
                 if self._trace is not None:
                     nursery.start_soon(self._write_on_signal, self._trace)
+                if self._control is not None:
+                    nursery.start_soon(self._control.serve, self._snapshot)
                 if self._session is None:
                     from cowfs.fuse import pyfuse  # its C library is needed by nobody else
 
@@ -148,6 +150,17 @@ class Mount:
                 except TraceError as error:
                     _log.error("%s", error)
 
+    async def _snapshot(self, directory: Path) -> None:
+        """Freeze the layer between two requests, when no copy-up is under way. LayerError."""
+        if self._trace is not None:
+            raise LayerError("A mount with --trace cannot be frozen: the trace says which base each file came from.")
+        while self.tree.copies_running:  # noqa: ASYNC110  the union knows no events
+            await trio.sleep(0.005)
+        self._layer.freeze(directory)
+        if self._control is not None:
+            self._control.moved(directory)
+        self._settings.facts["bases"] = [str(base) for base in self._layer.bases]
+
     async def _unmount_on_signal(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(*_ENDING_SIGNALS) as received:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
@@ -160,36 +173,6 @@ class Mount:
                 signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
 
 
-def open_tree(
-    place: layers.Upper,
-    bases: list[Path],
-    undo: ExitStack,
-    *,
-    user_marks: bool = False,
-    durable: bool = False,
-    variation: Variation = NOTHING,
-) -> Tree:
-    """Open bases and a layer to write to, which is locked and marked as in use until ``undo``, and then clean."""
-    opened = layers.open_bases(bases)
-    undo.callback(os.close, layers.lock(place.upper, exclusive=True))
-    undo.callback(layers.discard, place)
-    upper, marks = layers.open_upper(place, user_marks=user_marks)
-    tree = Tree(opened, upper, marks, durable=durable, variation=variation)
-    undo.callback(tree.close)
-    if place.fresh:
-        copy_root(tree)
-    clean = layers.ended_cleanly(place)
-    identities = layers.identify(place, bases)
-    record = partial(layers.record, place, upper, marks, identities, durable=durable)
-    record("mounted")
-    undo.callback(record, "clean")
-    if not clean:
-        recount_names(tree)
-    if not place.temporary:
-        undo.callback(_complete, tree)
-    return tree
-
-
 def _facts(request: MountRequest, place: layers.Upper, bases: list[Path]) -> dict[str, Any]:
     """What `cowfs status` tells of a mount."""
     return {
@@ -200,13 +183,6 @@ def _facts(request: MountRequest, place: layers.Upper, bases: list[Path]) -> dic
         "engine": request.engine,
         "process": os.getpid(),
     }
-
-
-def _complete(tree: Tree) -> None:
-    try:
-        complete_layer(tree)
-    except OSError as error:  # cowfs reads it all the same
-        _log.error("the layer's hard links could not be made complete for kernel overlayfs: %s", error.strerror)
 
 
 def _unmount_quietly(device: Device) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from cowfs import commit, export, imports, layers, report, status
+from cowfs import commit, export, imports, layers, report, snapshot, status
 from cowfs.changes import find_changes
 from cowfs.fuse.device import unmount
 from cowfs.fuse.engine import read_statistics, statistics_table
@@ -166,6 +166,22 @@ def _import(parsed: argparse.Namespace) -> int:
     return 0
 
 
+def _snapshot_arguments(parser: argparse.ArgumentParser) -> None:
+    _mountpoint(parser)
+    parser.add_argument(
+        "directory",
+        metavar="DIR",
+        type=Path,
+        nargs="?",
+        help="where the frozen layer goes; LAYER.1 and so on otherwise",
+    )
+
+
+def _snapshot(parsed: argparse.Namespace) -> int:
+    print(snapshot.take(parsed.mountpoint, parsed.directory))
+    return 0
+
+
 _EXPORT_DETAILS = """\
 formats:
   tar       the whole tree, as a mount of the layer shows it
@@ -173,6 +189,13 @@ formats:
   overlay   the layer's changes, as an upper or lower directory of the kernel's overlayfs
 
 The archives are reproducible: sorted, with numeric owners, attributes and ACLs as SCHILY.xattr records.
+"""
+
+_SNAPSHOT_DETAILS = """\
+What was written so far moves to DIR, a layer that does not change any more, and the mount goes on in an empty layer,
+which has the old one's name, over DIR and its bases. Who has files open notices nothing. DIR lies on the same file
+system. It can be a base at once, also of other mounts:
+  cowfs DIR:BASE MOUNTPOINT
 """
 
 _DIFF_DETAILS = """\
@@ -190,6 +213,9 @@ VERBS = {
     "commit": Verb("LAYER BASE", "merge a layer over its base into a new base", _commit_arguments, _commit),
     "export": Verb("LAYER", "a layer as tar, OCI layer or overlay", _export_arguments, _export, _EXPORT_DETAILS),
     "import": Verb("FILE LAYER --base BASE", "a layer from an OCI or overlay one", _import_arguments, _import),
+    "snapshot": Verb(
+        "MOUNTPOINT [DIR]", "freeze the layer, go on in a new one", _snapshot_arguments, _snapshot, _SNAPSHOT_DETAILS
+    ),
     "discard": Verb("LAYER", "remove a layer that is not in use", _layer, _discard),
     "stats": Verb("MOUNTPOINT", "requests by kind, with the time they took", _mountpoint, _stats),
     "umount": Verb("MOUNTPOINT", "unmount, also when the daemon is gone", _mountpoint, _umount),

@@ -40,9 +40,7 @@ would bring here what the kernel does alone; SECURITY_CTX sends labels of an LSM
 CREATE_SUPP_GROUP: since Linux 6.0 the VFS itself drops S_ISGID for a caller outside the group."""
 
 
-WANTED_TO_OBSERVE = WANTED & ~(
-    InitFlag.DO_READDIRPLUS | InitFlag.READDIRPLUS_AUTO | InitFlag.NO_OPEN_SUPPORT
-)
+WANTED_TO_OBSERVE = WANTED & ~(InitFlag.DO_READDIRPLUS | InitFlag.READDIRPLUS_AUTO | InitFlag.NO_OPEN_SUPPORT)
 """What is asked for where every use is to be seen: no look-up that nobody made, and each opening."""
 
 

@@ -16,7 +16,7 @@ from cowfs.union.tree import Tree
 
 def complete_layer(tree: Tree) -> None:
     """Give every name its place, and leave the index once a file has all its names in the upper layer."""
-    _link_all_names(tree)
+    link_all_names(tree)
     tree.links.drop_complete()
 
 
@@ -31,7 +31,7 @@ def recount_names(tree: Tree) -> None:
         tree.links.set_names_below(identity, count)
 
 
-def _link_all_names(tree: Tree) -> None:
+def link_all_names(tree: Tree) -> None:
     """Walk the whole tree, if any copied-up file still has names that show from below."""
     wanted = {tree.numbers.number_of_identity(identity) for identity in tree.links.incomplete()}
     for directory, entry in _names_of(tree, wanted):

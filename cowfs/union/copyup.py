@@ -11,6 +11,7 @@ from contextlib import suppress
 
 from cowfs import linux
 from cowfs.union.layer import opened_up
+from cowfs.union.lookup import find
 from cowfs.union.names import made_empty, name_made
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import SELF, Tree
@@ -54,6 +55,7 @@ class CopyUpJob:
         except OSError:
             os.close(self._source)
             raise
+        tree.copies_running += 1
 
     def clone(self) -> bool:
         """Share the content instead of copying it, where the file system can; whether it did."""
@@ -87,10 +89,12 @@ class CopyUpJob:
         except OSError:
             self.abandon()
             raise
+        tree.copies_running -= 1
         os.close(self._source)
         tree.files.put(node.number, self._target, writable=True)  # most are copied up to be written to
 
     def abandon(self) -> None:
+        self._tree.copies_running -= 1
         os.close(self._source)
         os.close(self._target)
         _drop_staged(self._tree, self._staged)
@@ -229,9 +233,7 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
     made_empty(tree, directory)
 
 
-def _place(
-    tree: Tree, node: Node, staged: bytes, status: os.stat_result, identity: tuple[int, int] | None
-) -> None:
+def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result, identity: tuple[int, int] | None) -> None:
     """Move a complete copy to where the node belongs. ``status`` and ``identity`` are those of what was copied."""
     parent, name = node.parent, node.name
     if node.unlinked or parent is None:
@@ -239,16 +241,26 @@ def _place(
         os.rename(staged, orphan, src_dir_fd=tree.upper.staging_fd, dst_dir_fd=tree.upper.orphans_fd)
         node.shelter = (tree.upper.orphans_fd, orphan)
     elif identity is not None and tree.has_several_names(node, status, identity):
-        copy_up(tree, parent)
+        shows = _shows_at(tree, node, parent, name)
+        if shows:
+            copy_up(tree, parent)
         tree.links.set_names_below(identity, tree.names_below(node, status))
         node.shelter = tree.links.add(identity, staged)
-        if not _exists(tree.upper_fd(parent), name):
+        if shows and not _exists(tree.upper_fd(parent), name):
             _link_name(tree, node.shelter, identity, parent, name)
     else:
         copy_up(tree, parent)
         _move_into(tree, staged, parent, name)
     node.upper = True
     tree.files.discard(node.number)  # it reads from below
+
+
+def _shows_at(tree: Tree, node: Node, parent: Directory, name: bytes) -> bool:
+    """Whether a node still has the name it is known by: one with several may have lost that."""
+    try:
+        return find(tree, parent, name).number == node.number
+    except FileNotFoundError:
+        return False
 
 
 def _link_name(

@@ -28,7 +28,7 @@ class Layer:
         self.attribute_whiteouts = attribute_whiteouts
         self.position = position
         self.root_fd, self._protected = _open_base(path)
-        self.links_fd: int | None = os.open(links, _DIRECTORY) if links is not None else None
+        self.links_fd: int | None = _open_base(links)[0] if links is not None else None
         self.device = os.fstat(self.root_fd).st_dev
 
     def open_file(self, dir_fd: int, name: bytes) -> int:

@@ -162,6 +162,10 @@ class Nodes:
     def __len__(self) -> int:
         return len(self._nodes)
 
+    def all(self) -> list[Node]:
+        """Each once."""
+        return list(dict.fromkeys(self._nodes.values()))
+
     def get(self, number: int) -> Node:
         """The node of a number; OSError ESTALE if there is none."""
         try:

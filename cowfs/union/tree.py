@@ -57,6 +57,7 @@ class Tree:
         # Told of a node whose attributes changed by another operation than one that sets them; an engine replaces it.
         self.on_stale: Callable[[Node], None] = lambda _: None
         self.quota: Quota | None = None
+        self.copies_running = 0
         self.read_buffer = bytearray(0)
         self.devices_without_nowait: set[int] = set()
         # Where a base file's content may be shared with its copy; a device that refuses is taken out.

@@ -42,9 +42,12 @@ def test_verdicts_are_in_the_summary_and_fail_the_build_only_where_asked(work: W
     assert "\nAutopkgtest: pass\n" in log
     assert "\nCommand: lintian -v --suppress-tags no-md5sums tiny_1.dsc tiny_1_" in log
     # Programs once installed are kept as build dependencies are; they are not in each other's session.
-    assert subprocess.check_output(
-        [*work.base.owner.before, *COWBUILD, "cache", "list"], env=work.environment, text=True
-    ).count(" for ") == 4
+    assert (
+        subprocess.check_output(
+            [*work.base.owner.before, *COWBUILD, "cache", "list"], env=work.environment, text=True
+        ).count(" for ")
+        == 4
+    )
 
     required = [f"--{program}-require-success" for program in job.TESTERS]
     code, printed = build(work, "worse", BAD, *ALL, "--deps-cache", *required, "--nolog")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import stat
 from collections.abc import Callable
 
@@ -103,17 +104,15 @@ class Session:
         os.rmdir(self._path())
 
     def _remove_all(self) -> None:
-        for where, directories, files in os.walk(self._path(), topdown=False):
-            for name in files:
-                os.unlink(os.path.join(where, name))
-            for name in directories:
-                os.rmdir(os.path.join(where, name))
+        path = self._path()
+        if path != self._root and os.path.isdir(path):
+            shutil.rmtree(path)
 
     def _link(self) -> None:
         os.link(self._path(), self._path(), follow_symlinks=False)
 
     def _symlink(self) -> None:
-        os.symlink(self._random.choice((b"a", b"../c", b"/nowhere")), self._path())
+        os.symlink(self._random.choice((b"a", b"../c", b"nowhere")), self._path())
 
     def _chmod(self) -> None:
         path = self._path()

@@ -210,6 +210,7 @@ def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> Buil
         twice=arguments.twice,
         log_file=arguments.log,
         quiet=arguments.quiet,
+        one_of_several=arguments.only is not None,
         verbose=arguments.verbose,
     )
 

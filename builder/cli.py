@@ -294,6 +294,14 @@ def _schroot_config(arguments: argparse.Namespace, _words: Sequence[str], _insid
     return 0
 
 
+def _completion(arguments: argparse.Namespace, _words: Sequence[str], _inside: Inside | None) -> int:
+    # It alone needs the parsers of cowfs, and with them trio.
+    from builder import completion
+
+    print(completion.script(arguments.shell, arguments.command), end="")
+    return 0
+
+
 def _show_configuration(arguments: argparse.Namespace, _words: Sequence[str], _inside: Inside | None) -> int:
     held = configuration.held(options.parser(), arguments.settings)
     if arguments.json:
@@ -307,6 +315,7 @@ ACTS: Mapping[str, Callable[[argparse.Namespace, Sequence[str], Inside | None], 
     "build": _build,
     "create": _create,
     "cache": _cache,
+    "completion": _completion,
     "config": _show_configuration,
     "sessions": _list_sessions,
     "enter": _enter,

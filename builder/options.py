@@ -111,6 +111,7 @@ def parser() -> argparse.ArgumentParser:
     pbuilder.add_argument("words", metavar="VERB [OPTIONS]", nargs=argparse.REMAINDER, help="as pbuilder has them")
     _add_schroot_config(verbs.add_parser("schroot-config", help="make a base a chroot of schroot and sbuild"))
     _add_configuration(verbs.add_parser("config", help="show what is configured, and where", description=CONFIG))
+    _add_completion(verbs.add_parser("completion", help="print what a shell needs to complete words of a command"))
     return top
 
 
@@ -169,6 +170,11 @@ def _add_schroot_config(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--name", help="the chroot's; default: the base's, SUITE-ARCH for a directory")
     verb.add_argument("--quota", metavar="SIZE[,INODES]", help="limit of what a session may write")
     verb.add_argument("--install", action="store_true", help="write it, and the profile it needs, below /etc/schroot")
+
+
+def _add_completion(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("shell", choices=["bash", "zsh"])
+    verb.add_argument("command", nargs="?", choices=["cowbuild", "cowfs"], default="cowbuild", help="default: cowbuild")
 
 
 def _add_configuration(verb: argparse.ArgumentParser) -> None:

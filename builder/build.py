@@ -21,6 +21,7 @@ from builder import (
     depends,
     foreign,
     layers,
+    screen,
     sessions,
     source,
     testers,
@@ -40,7 +41,7 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
 
     Problem only before the log begins: for a .dsc that cannot be read, a base that is none.
     """
-    log = BuildLog(quiet=options.quiet)
+    log = BuildLog(screen.of_build(quiet=options.quiet, one_of_several=options.one_of_several))
     job = Job(options, directories, log)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.summary.started))
     if options.log_file:
@@ -61,6 +62,8 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
     if options.purge_session == "never" or (options.purge_session == "successful" and failed_stage is not None):
         keep_session(job, failed_stage or "finished")
     job.summary.write(log, status, failed_stage)
+    if failed_stage is not None:
+        log.screen.stage(failed_stage)
     log.close()
     if log.path is not None:
         _link_latest(options.output, job.stem, log.path)

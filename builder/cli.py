@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from builder import (
     base,
     build,
     cache,
+    configuration,
     cross,
     foreign,
     hooks,
@@ -159,7 +161,7 @@ def _usual_base(arguments: argparse.Namespace) -> str:
     name = f"{suite}-{architecture}"
     if name not in store.names():
         print(f"cowbuild: there is no base {name} yet; making it", flush=True)
-        create = ["create", name, "--suite", suite, "--arch", architecture]
+        create = [*arguments.configured, "create", name, "--suite", suite, "--arch", architecture]
         if (code := _create(options.parse(create), create, None)) != 0:
             raise Problem(f"The base {name} could not be made (exit code {code})")
     return name
@@ -206,8 +208,9 @@ def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> Buil
         purge_session=arguments.purge_session,
         trace=arguments.trace,
         twice=arguments.twice,
-        log_file=not arguments.nolog,
+        log_file=arguments.log,
         quiet=arguments.quiet,
+        one_of_several=arguments.only is not None,
         verbose=arguments.verbose,
     )
 
@@ -291,10 +294,29 @@ def _schroot_config(arguments: argparse.Namespace, _words: Sequence[str], _insid
     return 0
 
 
+def _completion(arguments: argparse.Namespace, _words: Sequence[str], _inside: Inside | None) -> int:
+    # It alone needs the parsers of cowfs, and with them trio.
+    from builder import completion
+
+    print(completion.script(arguments.shell, arguments.command), end="")
+    return 0
+
+
+def _show_configuration(arguments: argparse.Namespace, _words: Sequence[str], _inside: Inside | None) -> int:
+    held = configuration.held(options.parser(), arguments.settings)
+    if arguments.json:
+        print(json.dumps(held, indent=1))
+    else:
+        print("\n".join(configuration.as_toml(held)))
+    return 0
+
+
 ACTS: Mapping[str, Callable[[argparse.Namespace, Sequence[str], Inside | None], int]] = {
     "build": _build,
     "create": _create,
     "cache": _cache,
+    "completion": _completion,
+    "config": _show_configuration,
     "sessions": _list_sessions,
     "enter": _enter,
     "fork": _enter,
@@ -313,12 +335,14 @@ ACTS: Mapping[str, Callable[[argparse.Namespace, Sequence[str], Inside | None], 
 
 def main() -> int:
     words = sys.argv[1:]
-    arguments = options.parse(words)
     inside = None
-    if arguments.session is not None:
-        inside = Inside(tuple(arguments.session), arguments.lifeline)
-        supervisor.obey(inside.lifeline)
     try:
+        arguments = options.parse(words)
+        if arguments.configuration is None:
+            words = [*arguments.configured, *words]
+        if arguments.session is not None:
+            inside = Inside(tuple(arguments.session), arguments.lifeline)
+            supervisor.obey(inside.lifeline)
         return ACTS[arguments.verb](arguments, words, inside)
     except Problem as problem:
         print(f"cowbuild: {problem}", file=sys.stderr)

@@ -81,6 +81,7 @@ class BuildOptions:
     """Build again under other conditions, and compare."""
     log_file: bool = True
     quiet: bool = False
+    one_of_several: bool = False
     verbose: bool = False
 
     @property

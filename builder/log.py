@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
+
+from builder.screen import Screen
 
 WIDTH = 80
 
@@ -29,17 +30,18 @@ class Interrupted(BaseException):
 
 
 class BuildLog:
-    """Writes what happens to the terminal as it happens, and, once it is known where, to the log file.
+    """Writes what happens to the screen as it happens, and, once it is known where, to the log file.
 
     What is written before `keep_in` is held back and put into the file first.
     """
 
-    def __init__(self, *, quiet: bool = False) -> None:
-        """With `quiet` nothing goes to the terminal."""
-        self._terminal: IO[bytes] | None = None if quiet else sys.stdout.buffer
+    def __init__(self, screen: Screen | None = None) -> None:
+        """The screen is by itself the output as it is."""
+        self.screen = Screen() if screen is None else screen
         self._file: IO[bytes] | None = None
         self._held_back: list[bytes] = []
         self._heard: bytearray | None = None
+        self._section = ""
         self.path: Path | None = None
 
     def keep_in(self, path: Path) -> None:
@@ -57,14 +59,7 @@ class BuildLog:
             self._file.write(data)
         else:
             self._held_back.append(data)
-        if self._terminal is None:
-            return
-        try:
-            self._terminal.write(data)
-            self._terminal.flush()
-        except (BrokenPipeError, ValueError):
-            # Whoever was reading has gone; the file is still being written.
-            self._terminal = None
+        self.screen.write(data)
 
     @contextmanager
     def heard(self) -> Iterator[bytearray]:
@@ -80,18 +75,23 @@ class BuildLog:
 
     def title(self, left: str, right: str) -> None:
         """The box at the top: package and version left, the time right."""
+        self.screen.title(left)
         room = WIDTH - 4
         rule = "+" + "-" * (WIDTH - 2) + "+"
         self.line(f"{rule}\n| {left}{right.rjust(max(room - len(left), len(right) + 1))} |\n{rule}\n")
 
     def section(self, name: str) -> None:
+        self._section = name
+        self.screen.stage(name)
         rule = "+" + "-" * (WIDTH - 2) + "+"
         self.line(f"\n{rule}\n| {name.ljust(WIDTH - 4)} |\n{rule}\n")
 
     def subsection(self, name: str) -> None:
+        self.screen.stage(f"{self._section}: {name}" if self._section else name)
         self.line(f"\n{name}\n{'-' * len(name)}\n")
 
     def close(self) -> None:
+        self.screen.close()
         if self._file is not None:
             self._file.close()
             self._file = None

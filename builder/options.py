@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeAlias
 
-from builder import apt, cache, hooks
+from builder import apt, cache, configuration, hooks
 from builder.job import PLACE, PURGE, TESTERS
 
 DESCRIPTION = """\
@@ -29,6 +29,10 @@ Build a source package in a session over a base. Exit codes as sbuild's: 0 succe
 (the package's build failed), 3 given back (the package is not to blame).
 """
 
+CONFIG = """\
+Show every option that can be configured, with what holds and where it was said, in the form of a configuration file.
+"""
+
 HOOKS_DESCRIPTION = """\
 Shell commands, each option as often as wanted. Escapes: %d the .dsc, %c the .changes, %a the architecture, %b the
 directory of the build, %p the package's in it, %s an interactive shell, %% a percent sign.
@@ -45,8 +49,22 @@ YES_OR_NO = argparse.BooleanOptionalAction
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
-    """What the command line says; exits with a usage message where it makes no sense."""
+    """What the command line says, over what the configuration says.
+
+    `configured` in it are the words that tell the latter to another cowbuild. Exits with a usage message where the
+    command line makes no sense; Problem where a file does not.
+    """
     asked = parser()
+    told: str | None = _parse(asked, words).configuration
+    settings = configuration.read(asked) if told is None else configuration.from_text(told, asked)
+    configuration.apply(settings, asked)
+    arguments = _parse(asked, words)
+    arguments.settings = settings
+    arguments.configured = ["--configuration", configuration.as_text(settings)]
+    return arguments
+
+
+def _parse(asked: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Namespace:
     arguments, left = asked.parse_known_args(_joined(words))
     # argparse takes positional words that stand together; packages may also stand between the options.
     if left and arguments.verb == "build" and not any(word.startswith("-") for word in left):
@@ -76,6 +94,8 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
     # Given by many.py: which of several packages this one is to build.
     top.add_argument("--only", type=int, help=argparse.SUPPRESS)
+    # Given by cowbuild to itself: what the configuration files said.
+    top.add_argument("--configuration", metavar="JSON", help=argparse.SUPPRESS)
     top.add_argument("--user-namespace", action=YES_OR_NO, default=True, help="root may do without")
     verbs = top.add_subparsers(metavar="VERB", dest="verb", required=True)
     build = verbs.add_parser(
@@ -90,6 +110,8 @@ def parser() -> argparse.ArgumentParser:
     pbuilder.add_argument("base", metavar="BASE")
     pbuilder.add_argument("words", metavar="VERB [OPTIONS]", nargs=argparse.REMAINDER, help="as pbuilder has them")
     _add_schroot_config(verbs.add_parser("schroot-config", help="make a base a chroot of schroot and sbuild"))
+    _add_configuration(verbs.add_parser("config", help="show what is configured, and where", description=CONFIG))
+    _add_completion(verbs.add_parser("completion", help="print what a shell needs to complete words of a command"))
     return top
 
 
@@ -115,8 +137,10 @@ def _add_base_verbs(verbs: Verbs) -> None:
     run = verbs.add_parser("run", aliases=["execute"], help="a command in a session over a base")
     for verb in (shell, run):
         verb.add_argument("base", metavar="BASE")
-        verb.add_argument("--save", "--save-after-login", action="store_true", help="keep the result as the base")
-        verb.add_argument("--as-builder", action="store_true", help="as the user who builds, not as root")
+        verb.add_argument(
+            "--save", "--save-after-login", action=YES_OR_NO, default=False, help="keep the result as the base"
+        )
+        verb.add_argument("--as-builder", action=YES_OR_NO, default=False, help="as the user who builds, not as root")
         verb.add_argument("--enable-network", action=YES_OR_NO, default=True)
     run.add_argument("words", metavar="COMMAND", nargs="+", help="after --, where it has options of its own")
 
@@ -129,7 +153,7 @@ def _add_session_verbs(verbs: Verbs) -> None:
     fork = verbs.add_parser("fork", usage=usage.format("fork"), help="the same in a throw-away session on top of it")
     for verb in (enter, fork):
         verb.add_argument("session_name", metavar="SESSION")
-        verb.add_argument("--as-builder", action="store_true", help="as the user who builds, not as root")
+        verb.add_argument("--as-builder", action=YES_OR_NO, default=False, help="as the user who builds, not as root")
         verb.add_argument("words", metavar="COMMAND", nargs="*", default=["/bin/bash", "-l"], help="default: a shell")
     discard = verbs.add_parser("discard", help="throw a kept session away")
     discard.add_argument("session_name", metavar="SESSION")
@@ -148,6 +172,15 @@ def _add_schroot_config(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--install", action="store_true", help="write it, and the profile it needs, below /etc/schroot")
 
 
+def _add_completion(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("shell", choices=["bash", "zsh"])
+    verb.add_argument("command", nargs="?", choices=["cowbuild", "cowfs"], default="cowbuild", help="default: cowbuild")
+
+
+def _add_configuration(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--json", action="store_true", help="for programs")
+
+
 def _add_build(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "packages",
@@ -162,9 +195,10 @@ def _add_build(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--host", metavar="A", help="cross build for this architecture")
     verb.add_argument("--output", "--build-dir", metavar="DIR", type=path, default=Path.cwd(), help="default: here")
     verb.add_argument("--parallel", metavar="N", type=int, default=1, help="of several packages so many at a time")
-    verb.add_argument("--nolog", "-n", action="store_true", help="no log file")
-    verb.add_argument("--quiet", "-q", action="store_true", help="the log file only, nothing on the terminal")
-    verb.add_argument("--verbose", "-v", action="store_true", help="show the script that makes the sandbox, too")
+    verb.add_argument("--log", action=YES_OR_NO, default=True, help="a log file beside the artifacts")
+    verb.add_argument("--nolog", "-n", action="store_false", dest="log", default=True, help="as --no-log")
+    verb.add_argument("--quiet", "-q", action=YES_OR_NO, default=False, help="the log file only, not the terminal")
+    verb.add_argument("--verbose", "-v", action=YES_OR_NO, default=False, help="show the script that makes the sandbox")
     _add_what(verb.add_argument_group("what is built"))
     _add_dependencies(verb.add_argument_group("what it is built with"))
     _add_how(verb.add_argument_group("how it is built"))

@@ -46,6 +46,7 @@ def logged(
     group = None if terminal else 0
     started = time.monotonic()
     with (
+        log.screen.command(time_limit, takes_terminal=terminal),
         _running(
             command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, environment=environment, group=group
         ) as process,

@@ -131,9 +131,19 @@ class Workplace:
         return self.place / "state"
 
     @property
+    def configuration(self) -> Path:
+        """Where the user's configuration file is, below cowfs/."""
+        return self.place / "configuration"
+
+    @property
     def environment(self) -> dict[str, str]:
-        own = {"TMPDIR": str(self.sessions), "XDG_CACHE_HOME": str(self.cache), "XDG_STATE_HOME": str(self.state)}
-        return {**os.environ, **self.base.owner.environment, **own}
+        own = {
+            "TMPDIR": self.sessions,
+            "XDG_CACHE_HOME": self.cache,
+            "XDG_CONFIG_HOME": self.configuration,
+            "XDG_STATE_HOME": self.state,
+        }
+        return {**os.environ, **self.base.owner.environment, **{name: str(path) for name, path in own.items()}}
 
     def start(self, dsc: Path | list[Path], *options: str) -> subprocess.Popen[str]:
         """Start `cowbuild build`; its output and errors come through one pipe."""

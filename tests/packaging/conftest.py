@@ -1,0 +1,5 @@
+"""The bases that the builder's tests have, too."""
+
+from tests.builder.conftest import base_of
+
+__all__ = ["base_of"]

@@ -29,7 +29,8 @@ def run(name: str, words: Sequence[str], directory: Path) -> int:
     configuration.write_text(CONFIGURATION)
     with store.held(name) as tree:
         foreign.enable(architecture(tree))
-        with mounted([tree], directory) as root:
+        with mounted([tree], directory) as session:
+            root = session.root
             # pbuilder relies on the device nodes of debootstrap's trees, and mounts only the rest of /dev.
             output(["sh", "-ec", f'cd "$1"\n{DEVICES_SCRIPT}', "sh", root])
             command: list[str | Path] = [

@@ -29,12 +29,13 @@ def run(name: str, words: Sequence[str], directory: Path) -> int:
     configuration.write_text(CONFIGURATION)
     with store.held(name) as tree:
         foreign.enable(architecture(tree))
-        with mounted([tree], directory) as mount:
+        with mounted([tree], directory) as session:
+            root = session.root
             # pbuilder relies on the device nodes of debootstrap's trees, and mounts only the rest of /dev.
-            output(["sh", "-ec", f'cd "$1"\n{DEVICES_SCRIPT}', "sh", mount.root])
+            output(["sh", "-ec", f'cd "$1"\n{DEVICES_SCRIPT}', "sh", root])
             command: list[str | Path] = [
                 *("pbuilder", verb, "--configfile", configuration),
-                *("--no-targz", "--buildplace", mount.root, "--internal-chrootexec", f"chroot {mount.root}"),
+                *("--no-targz", "--buildplace", root, "--internal-chrootexec", f"chroot {root}"),
                 *words[1:],
             ]
             # What it does not need itself it passes on to the build, where that directory is not.

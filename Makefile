@@ -1,10 +1,11 @@
 # make demo: build a real Debian package in a copy-on-write session.   make test: linters, types, tests.
-# Both set the machine up first (setup/packages.txt, .venv); a second run finds that done.
+# make bench, bench-quick, bench-vm: measure beside other file systems, as root; see docs/benchmarks.md.
+# All set the machine up first (setup/packages.txt, .venv); a second run finds that done.
 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench setup clean
+.PHONY: demo test lint bench bench-quick bench-vm bench-report setup setup-bench clean
 
 demo: setup
 	$(BIN)/python -m builder.demo
@@ -16,11 +17,24 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Beside overlayfs and fuse-overlayfs, as root; see docs/performance.md.
-bench: setup
-	$(BIN)/python -m benchmarks.latency
-	$(BIN)/python -m benchmarks.build
-	$(BIN)/python -m benchmarks.install
+# Under 40 minutes, when what it works on was downloaded once.
+bench: setup-bench
+	$(BIN)/python -m benchmarks.run
+	$(BIN)/python -m benchmarks.report
+
+# Under 5 minutes: a first impression, and whether cowfs asks more often than it did.
+bench-quick: setup-bench
+	$(BIN)/python -m benchmarks.guard
+	$(BIN)/python -m benchmarks.run --quick --results .bench-quick
+	$(BIN)/python -m benchmarks.report --results .bench-quick
+
+# LVM beside the others, in a guest that needs no support by the processor.
+bench-vm: setup-bench
+	$(BIN)/python -m benchmarks.vm
+	$(BIN)/python -m benchmarks.report
+
+bench-report: setup-bench
+	$(BIN)/python -m benchmarks.report
 
 setup: $(VENV)/.python-packages
 
@@ -36,9 +50,18 @@ $(VENV)/.python-packages: $(VENV)/.system-packages pyproject.toml setup/find-pyt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
+setup-bench: setup $(VENV)/.bench-packages
+
+$(VENV)/.bench-packages: pyproject.toml benchmarks/packages.txt setup/system-packages
+ifndef SKIP_SYSTEM_PACKAGES
+	setup/system-packages benchmarks/packages.txt
+endif
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
 .PHONY: venv
 venv:
 	@test -x $(BIN)/python -a -x $(BIN)/pip || $(PYTHON) -m venv $(VENV)
 
 clean:
-	rm -rf $(VENV) .demo .cache .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) .demo .cache .bench-quick .mypy_cache .ruff_cache .pytest_cache

@@ -1,43 +1,142 @@
-"""Medians over rounds, as a table for people and as JSON for later comparison."""
+"""Makes tables and plots of the results, again at any time: README.md and SVG files beside the JSON files.
 
-import json
-import os
-import platform
+python -m benchmarks.report [--results DIRECTORY]
+"""
+
+import argparse
 import statistics
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-Rounds = dict[str, dict[str, list[float]]]
-"""Figure -> candidate -> one value for each round."""
+from benchmarks import plots, targets
+from benchmarks.candidates import CANDIDATES, REFERENCE
+from benchmarks.results import DIRECTORY, Results, load
+from benchmarks.run import GUEST_PARTS, PARTS
+
+GUEST_REFERENCE = "copy"
+"""In the guest all is compared with its own plain ext4."""
 
 
-def add(rounds: Rounds, candidate: str, figures: dict[str, float]) -> None:
-    for figure, value in figures.items():
-        rounds.setdefault(figure, {}).setdefault(candidate, []).append(value)
+def spread(values: list[float]) -> str:
+    """Median, and the least and most where there are several."""
+    median = number(statistics.median(values))
+    least, most = number(min(values)), number(max(values))
+    return median if least == most else f"{median} ({least} - {most})"
 
 
-def machine() -> dict[str, Any]:
-    return {"kernel": platform.release(), "cpus": os.cpu_count(), "python": platform.python_version()}
+def number(value: float) -> str:
+    """Three digits that mean something."""
+    return f"{value:.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def table(rounds: Rounds, reference: str) -> str:
-    """One line for each figure; beside each median its ratio to the reference candidate's."""
-    names = list(dict.fromkeys(name for by_candidate in rounds.values() for name in by_candidate))
-    lines = [f"{'':<28}" + "".join(f"{name:>22}" for name in names)]
-    for figure, by_candidate in rounds.items():
-        base = statistics.median(by_candidate[reference]) if reference in by_candidate else 0.0
-        cells = []
-        for name in names:
-            if name not in by_candidate:
-                cells.append(f"{'-':>22}")
-                continue
-            median = statistics.median(by_candidate[name])
-            ratio = f"({median / base:.2f})" if base else ""
-            cells.append(f"{median:>13.2f} {ratio:>8}")
-        lines.append(f"{figure:<28}" + "".join(cells))
-    return "\n".join([*lines, f"in brackets: over {reference}"])
+def table(by_figure: dict[str, dict[str, list[float]]], reference: str) -> list[str]:
+    """Rows are candidates where figures are few, else figures. In each cell the ratio to the reference follows."""
+    figures = [figure for figure in by_figure if not figure.startswith(" ")]
+    candidates = [name for name in CANDIDATES if any(name in by_figure[figure] for figure in figures)]
+
+    def cell(figure: str, candidate: str) -> str:
+        values = by_figure[figure]
+        if candidate not in values:
+            return "-"
+        shown = spread(values[candidate])
+        over = statistics.median(values[reference]) if reference in values else 0.0
+        if candidate == reference or not over:
+            return shown
+        return f"{shown} **x{statistics.median(values[candidate]) / over:.2f}**"
+
+    if len(figures) <= 6:
+        rows, columns, cells = candidates, figures, [[cell(f, c) for f in figures] for c in candidates]
+    else:
+        rows, columns, cells = figures, candidates, [[cell(f, c) for c in candidates] for f in figures]
+    lines = ["| | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    return lines + [f"| {row} | " + " | ".join(line) + " |" for row, line in zip(rows, cells, strict=True)]
 
 
-def save(path: Path, title: str, rounds: Rounds) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"title": title, "machine": machine(), "rounds": rounds}, indent=1) + "\n")
+def section(results: Results, reference: str) -> list[str]:
+    machine = results.machine
+    lines = [f"## {results.title}", ""]
+    rounds = max((len(v) for s in results.values.values() for f in s.values() for v in f.values()), default=0)
+    details = "; ".join(f"{name} {value}" for name, value in results.details.items() if not isinstance(value, dict))
+    measured = f"{rounds} rounds in {results.seconds:.0f} s, commit {machine['commit']}"
+    lines += [f"{results.name}.json: {measured}. {details}".rstrip(), ""]
+    for setting, by_figure in results.values.items():
+        lines += [f"On {setting}:", "", *table(by_figure, reference), ""]
+    left_out = [
+        f"- {candidate} on {setting}: {reason}"
+        for setting, reasons in results.left_out.items()
+        for candidate, reason in reasons.items()
+    ]
+    return lines + (["Left out:", "", *left_out, ""] if left_out else [])
+
+
+def needs_table() -> list[str]:
+    lines = ["| candidate | rights | set up by an administrator | file system |", "|---|---|---|---|"]
+    for candidate in CANDIDATES.values():
+        needs = candidate.needs
+        lines.append(f"| {candidate.name} | {needs.rights} | {needs.setup} | {needs.file_system} |")
+    return lines
+
+
+def machine_lines(machine: dict[str, Any]) -> list[str]:
+    versions = ", ".join(f"{name} {version}" for name, version in machine["versions"].items())
+    host = machine.get("host")
+    on = f" In a guest on {host['processors']} x {host['processor']}, Linux {host['kernel']}." if host else ""
+    where = f"{machine['processors']} x {machine['processor']}, {machine['memory_gib']} GiB, Linux {machine['kernel']}"
+    return [f"{where}, {machine['date']}.{on}", "", f"Versions: {versions}.", ""]
+
+
+def loaded(directory: Path, order: Iterable[str]) -> dict[str, Results]:
+    found = {path.stem: load(path) for path in directory.glob("*.json")}
+    return {name: found[name] for name in order if name in found}
+
+
+def write(directory: Path) -> Path:
+    """The report of all results in the directory, and of a guest's in its directory `vm`."""
+    host, guest = loaded(directory, PARTS), loaded(directory / "vm", GUEST_PARTS)
+    lines = [
+        "# Results",
+        "",
+        "Made by `python -m benchmarks.report`; how all was measured is in docs/benchmarks.md. Medians, the least and",
+        f"the most of all rounds in brackets, and **x** the ratio to {REFERENCE}'s median.",
+        "",
+    ]
+    for one in list(host.values())[:1]:
+        lines += machine_lines(one.machine)
+    lines += ["![at a glance](glance.svg)", "", "## What each needs", "", *needs_table(), ""]
+    lines += ["## Targets", "", *targets.table(host), ""]
+    for name, results in host.items():
+        lines += section(results, REFERENCE)
+        for plot in plots.draw(results, directory, REFERENCE):
+            lines += [f"![{name}]({plot.relative_to(directory)})", ""]
+    if guest:
+        lines += ["# In a guest: LVM beside the others", ""]
+        lines += [
+            f"**x** is the ratio to plain ext4 in the same guest (`{GUEST_REFERENCE}`). The guest is User-Mode Linux:",
+            "a system call costs more in it, and a round trip to a FUSE daemon several times more than on the machine,",
+            "so cowfs and fuse-overlayfs look slower here than they are.",
+            "",
+        ]
+        for one in list(guest.values())[:1]:
+            lines += machine_lines(one.machine)
+        for results in guest.values():
+            lines += section(results, GUEST_REFERENCE)
+            for plot in plots.draw(results, directory / "vm", GUEST_REFERENCE):
+                lines += [f"![{results.name} in a guest]({plot.relative_to(directory)})", ""]
+    plots.glance(host, directory)
+    path = directory / "README.md"
+    path.write_text("\n".join(lines).rstrip() + "\n")
+    return path
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
+    parser.add_argument("--results", type=Path, default=DIRECTORY)
+    options = parser.parse_args()
+    if not any(options.results.glob("*.json")):
+        parser.error(f"no results in {options.results}: make bench measures some")
+    print(write(options.results))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,20 +1,21 @@
-"""How long one operation takes: cowfs, pyfuse3, kernel overlayfs and fuse-overlayfs, in turn, medians of rounds.
+"""How long one operation takes: each done thousands of times on small files, and one large file read and written."""
 
-    python -m benchmarks.latency [--rounds 5] [--candidates direct,fuse-overlayfs] [--gigabytes 1] [--json FILE]
-
-Needs root, and memory for three copies of the large file: base and layers lie on a tmpfs.
-"""
-
-import argparse
 import os
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-from benchmarks import report
-from benchmarks.candidates import CANDIDATES, in_a_namespace, mounted, scratch_tmpfs
+from benchmarks.bench import Bench, Task
+from benchmarks.results import Figures
+
+TITLE = "The operations one by one"
+SECONDS = 210
+
+NAMES = ("cowfs", "cowfs-pyfuse3", "overlayfs", "fuse-overlayfs", "unionfs-fuse")
+LARGE_BYTES = 1 << 30
 
 DIRECTORIES = 100
 FILES = 40
@@ -69,7 +70,7 @@ def walk(root: str) -> None:
             os.lstat(f"{folder}/{name}")
 
 
-def operations(root: str, large_bytes: int) -> dict[str, float]:
+def operations(root: str, large_bytes: int) -> Figures:
     """Microseconds for each operation, MiB/s for the large file; each checked to have had its effect."""
     directories = [f"{root}/d{number:03}" for number in range(DIRECTORIES)]
     base_files = [f"{folder}/f{number:03}" for folder in directories for number in range(FILES)]
@@ -117,7 +118,7 @@ def operations(root: str, large_bytes: int) -> dict[str, float]:
     return results
 
 
-def cold_stat(root: str) -> dict[str, float]:
+def cold_stat(root: str) -> Figures:
     """The first stat of each file, by name, in a fresh mount; then once more."""
     paths = [f"{root}/d{folder:03}/f{file:03}" for folder in range(DIRECTORIES) for file in range(FILES)]
 
@@ -128,7 +129,7 @@ def cold_stat(root: str) -> dict[str, float]:
     return {"first stat, us": timed(len(paths), stat_all), "stat, us": timed(len(paths), stat_all)}
 
 
-def large_file(root: str, size: int) -> dict[str, float]:
+def large_file(root: str, size: int) -> Figures:
     chunks = size // CHUNK
     block = os.urandom(CHUNK)
 
@@ -150,39 +151,34 @@ def large_file(root: str, size: int) -> dict[str, float]:
     return figures
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0] if __doc__ else None)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--candidates", default="direct,pyfuse3,overlayfs,fuse-overlayfs")
-    parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the large file; 0 leaves it out")
-    parser.add_argument("--scratch", type=Path, default=Path("/tmp/cowfs-bench"))
-    parser.add_argument("--json", type=Path, help="where to keep every figure")
-    options = parser.parse_args()
-    in_a_namespace("benchmarks.latency")
-    large_bytes = int(options.gigabytes * (1 << 30))
-    rounds: report.Rounds = {}
-    names = options.candidates.split(",")
-    with scratch_tmpfs(options.scratch, "90%") as scratch:
-        make_base(scratch / "base", large_bytes)
-        for number in range(options.rounds):
-            for name in names:
-                for part in ("cold_stat", "operations"):
-                    with mounted(CANDIDATES[name], scratch / "base", scratch / f"{part}{number}{name}") as at:
-                        report.add(rounds, name, in_a_process(part, at.mountpoint, large_bytes))
-                        if part == "cold_stat":
-                            report.add(rounds, name, {"mount, ms": at.seconds_to_mount * 1000})
-            print(f"round {number + 1} of {options.rounds}", file=sys.stderr)
-    print(report.table(rounds, "fuse-overlayfs" if "fuse-overlayfs" in names else names[-1]))
-    if options.json:
-        report.save(options.json, "latency", rounds)
+def run(bench: Bench) -> None:
+    large_bytes = LARGE_BYTES // 16 if bench.quick else LARGE_BYTES
+    names = ("cowfs", "overlayfs", "fuse-overlayfs") if bench.quick else NAMES
+    bench.results.details["large file, bytes"] = large_bytes
+    bench.over_a_base(
+        {"tmpfs": names}, partial(make_base, large_bytes=large_bytes), partial(measure, large_bytes=large_bytes)
+    )
 
 
-def in_a_process(part: str, root: Path, large_bytes: int) -> dict[str, float]:
+def measure(task: Task, large_bytes: int) -> Figures:
+    figures: Figures = {}
+    for part in ("cold_stat", "operations"):
+        started = time.perf_counter()
+        with task.candidate.session(task.base, task.place) as session:
+            os.listdir(session.root)
+            figures["mount to first answer, ms"] = (time.perf_counter() - started) * 1000
+            figures |= in_a_process(part, session.root, large_bytes)
+    return figures
+
+
+def in_a_process(part: str, root: Path, large_bytes: int) -> Figures:
     """Runs a part in a fresh interpreter, so that no candidate inherits another's memory."""
-    command = [sys.executable, "-m", "benchmarks.latency_part", part, str(root), str(large_bytes)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    command = [sys.executable, "-m", "benchmarks.workloads.operations", part, str(root), str(large_bytes)]
+    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     return {name: float(value) for name, _, value in (line.partition("\t") for line in output.splitlines())}
 
 
 if __name__ == "__main__":
-    main()
+    _, wanted, where, size_of_large = sys.argv
+    for name, value in (cold_stat(where) if wanted == "cold_stat" else operations(where, int(size_of_large))).items():
+        print(f"{name}\t{value}")

@@ -1,0 +1,84 @@
+"""What cowfs was meant to reach, beside what was measured."""
+
+import statistics
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from benchmarks.results import Results
+
+
+class Target(NamedTuple):
+    what: str
+    part: str
+    setting: str
+    figure: str
+    over: str
+    """The candidate that cowfs's figure is divided by; nothing for the figure itself."""
+    limit: float
+    at_least: bool = False
+
+
+_OPERATIONS = (
+    "first stat, us",
+    "stat, us",
+    "stat after write, us",
+    "open+read+close, us",
+    "open+read+close again, us",
+    "open+read+close new, us",
+    "create+write+close, us",
+    "rename, us",
+    "unlink, us",
+    "unlink of base, us",
+    "chmod, us",
+    "chmod of base, us",
+    "mkdir, us",
+    "rmdir, us",
+    "readdir of 40 names, us",
+    "walk, us/file",
+)
+
+TARGETS = (
+    Target("build of hello, over overlayfs", "hello-j2", "tmpfs", "build, s", "overlayfs", 1.08),
+    Target("build of hello, over fuse-overlayfs", "hello-j2", "tmpfs", "build, s", "fuse-overlayfs", 0.80),
+    Target("build of redis -j2, over overlayfs", "redis-j2", "tmpfs", "build, s", "overlayfs", 1.04),
+    Target("apt-get install, over overlayfs with fsync", "install", "ext4", "apt-get install, s", "overlayfs", 0.9),
+    Target(
+        "apt-get install, over overlayfs volatile", "install", "ext4", "apt-get install, s", "overlayfs-volatile", 1.3
+    ),
+    Target("requests of a build of hello", "hello-j2", "tmpfs", "requests", "", 40_000),
+    *(
+        Target(f"{name.removesuffix(', us')}, over fuse-overlayfs", "operations", "tmpfs", name, "fuse-overlayfs", 1.0)
+        for name in _OPERATIONS
+    ),
+    *(
+        Target(f"{name}, over fuse-overlayfs", "operations", "tmpfs", f"{name}, MiB/s", "fuse-overlayfs", 1.0, True)
+        for name in ("sequential read", "sequential write")
+    ),
+    Target("mount to first answer, s", "sessions", "tmpfs", "create to first answer, s", "", 0.25),
+    Target("unmount with discard of 20,000 files, s", "source-tree", "tmpfs", "discard, s", "", 0.5),
+    Target(
+        "memory after a walk of 100,000 files, MB", "growth", "tmpfs", "100000: memory after the walk, MB", "", 150
+    ),
+)
+
+
+def measured(target: Target, results: Mapping[str, Results]) -> float | None:
+    """Cowfs's median, over another's where the target says so; None where that was not measured."""
+    values = results[target.part].values if target.part in results else {}
+    by_candidate = values.get(target.setting, {}).get(target.figure, {})
+    if "cowfs" not in by_candidate or (target.over and target.over not in by_candidate):
+        return None
+    over = statistics.median(by_candidate[target.over]) if target.over else 1.0
+    return statistics.median(by_candidate["cowfs"]) / over
+
+
+def table(results: Mapping[str, Results]) -> list[str]:
+    lines = ["| | target | measured | met |", "|---|---|---|---|"]
+    for target in TARGETS:
+        value = measured(target, results)
+        shown = "not measured" if value is None else f"{value:.0f}" if value >= 1000 else f"{value:.2f}"
+        met = ""
+        if value is not None:
+            met = "yes" if (value >= target.limit if target.at_least else value <= target.limit) else "**no**"
+        lines.append(f"| {target.what} | {'>=' if target.at_least else '<='} {target.limit:,g} | {shown} | {met} |")
+    return lines

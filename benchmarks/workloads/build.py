@@ -1,0 +1,90 @@
+"""A real package built in a chroot, from the unpacking of its source to the .debs: wall time, and cowfs's requests.
+
+hello does little but run its configure script, redis compiles; each as an ordinary user, with one job and with two.
+"""
+
+import os
+import resource
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.bench import Bench, Task
+from benchmarks.inputs import package_base
+from benchmarks.requests import requests, since
+from benchmarks.results import Figures
+
+CONFIGURE_HEAVY, COMPILE_HEAVY = "hello", "redis"
+BUILDER = 1000
+"""The user who builds, and his group: no one in particular."""
+SECONDS_LIMIT = 1800
+
+SCRIPT = """
+set -e
+cd /build
+dpkg-source --no-check -x source/*.dsc tree >/dev/null
+cd tree
+dpkg-buildpackage -b -us -uc -j{jobs} >/build/log 2>&1
+"""
+
+
+def run(bench: Bench, package: str, jobs: int, names: Sequence[str], options: str = "") -> None:
+    cached, source = package_base(bench.cache, package, bench.suite)
+
+    def make_base(base: Path) -> None:
+        subprocess.run(["cp", "-a", str(cached), str(base)], check=True)
+
+    def measure(task: Task) -> Figures:
+        with task.candidate.session(task.base, task.place) as session:
+            return build(session.root, source, jobs, options)
+
+    bench.results.details |= {"package": next(source.glob("*.dsc")).stem, "jobs": jobs, "options": options}
+    bench.over_a_base({"tmpfs": names}, make_base, measure)
+
+
+def build(root: Path, source: Path, jobs: int, options: str = "") -> Figures:
+    """Builds in the mounted base, as an ordinary user. Raises RuntimeError with the log's end if no .deb came out."""
+    place = root / "build"
+    place.mkdir()
+    shutil.copytree(source, place / "source", ignore=shutil.ignore_patterns("apt"))
+    for path in (place, *place.rglob("*")):
+        os.chown(path, BUILDER, BUILDER)
+    with kernel_file_systems(root):
+        before = requests(root)
+        processor = children_seconds()
+        started = time.monotonic()
+        script = SCRIPT.format(jobs=jobs)
+        command = ["chroot", f"--userspec={BUILDER}:{BUILDER}", str(root), "sh", "-c", script]
+        environment = {"PATH": os.defpath + ":/usr/sbin:/sbin", "HOME": "/nonexistent", "LC_ALL": "C"}
+        environment["DEB_BUILD_OPTIONS"] = options
+        result = subprocess.run(command, env=environment, check=False, timeout=SECONDS_LIMIT)
+        figures = {"build, s": time.monotonic() - started}
+        figures["processor of the build itself, s"] = children_seconds() - processor
+        if result.returncode or not list(place.glob("*.deb")):
+            log = (place / "log").read_text(errors="replace")
+            raise RuntimeError(f"the build failed: {log[-2000:]}")
+        if before:
+            between = since(before, requests(root))
+            figures["requests"] = float(sum(between.values()))
+            figures |= {f"  {name}": float(count) for name, count in between.items()}
+        return figures
+
+
+def children_seconds() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+@contextmanager
+def kernel_file_systems(root: Path) -> Iterator[None]:
+    """/proc and /dev in a chroot."""
+    for name in ("proc", "dev"):
+        subprocess.run(["mount", "--rbind", "--make-rslave", f"/{name}", str(root / name)], check=True)
+    try:
+        yield
+    finally:
+        for name in ("proc", "dev"):
+            subprocess.run(["umount", "--recursive", str(root / name)], check=True)

@@ -1,0 +1,61 @@
+"""Unpacking and removing a source tree; the discard of a session that holds it."""
+
+import os
+import subprocess
+import time
+from pathlib import Path
+
+from benchmarks.bench import Bench, Task
+from benchmarks.grounds import settle
+from benchmarks.inputs import TREE_FILES, linux_tree
+from benchmarks.results import Figures
+
+TITLE = f"A source tree of Linux, {TREE_FILES} files: untar, remove, discard of the session that holds it"
+SECONDS = 200
+
+
+def run(bench: Bench) -> None:
+    tarball = linux_tree(bench.cache)
+    layered = ["cowfs", "overlayfs", "overlayfs-volatile", "fuse-overlayfs", "unionfs-fuse", "copy"]
+    settings = {
+        "ext4": [*layered, "cowdancer", "lvm-classic", "lvm-thin"],
+        "btrfs": ["btrfs-snapshot"],
+        "tmpfs": ["cowfs", "overlayfs", "fuse-overlayfs", "copy"],
+    }
+
+    def make_base(base: Path) -> None:
+        base.mkdir()
+        subprocess.run(["cp", str(tarball), str(base / "tree.tar")], check=True)
+
+    bench.over_a_base(settings, make_base, measure)
+
+
+def measure(task: Task) -> Figures:
+    session = task.candidate.create(task.base, task.place)
+    try:
+        # The archive is read once beforehand: what is measured is the writing.
+        session.run("tar", "--list", "--file", "tree.tar")
+        started = time.perf_counter()
+        session.run("tar", "--extract", "--file", "tree.tar", "--one-top-level=tree")
+        untarred = time.perf_counter()
+        count = sum(len(files) for _, _, files in os.walk(session.root / "tree"))
+        if count != TREE_FILES:
+            raise RuntimeError(f"{task.candidate.name} unpacked {count} files of {TREE_FILES}")
+        session.run("tar", "--compare", "--file", "tree.tar", "--directory", "tree")
+        settle()
+        removing = time.perf_counter()
+        session.run("rm", "-rf", "tree")
+        removed = time.perf_counter()
+        if (session.root / "tree").exists():
+            raise RuntimeError(f"{task.candidate.name} did not remove the tree")
+        session.run("tar", "--extract", "--file", "tree.tar", "--one-top-level=tree")
+        settle()
+    finally:
+        discarding = time.perf_counter()
+        task.candidate.discard(session)
+        discarded = time.perf_counter()
+    return {
+        "untar, s": untarred - started,
+        "remove, s": removed - removing,
+        "discard, s": discarded - discarding,
+    }

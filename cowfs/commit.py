@@ -29,9 +29,7 @@ def commit_in_place(layer: Path, base: Path) -> None:
     """Put the merged tree in the place of the base, which is removed. LayerError."""
     _require_only_base(layer, base)
     base = base.resolve()
-    using = [str(mount.mountpoint) for mount in mounts() if mount.facts and str(base) in mount.facts["bases"]]
-    if using:
-        raise LayerError(f"The base {base} is in use by the mount on {', '.join(using)}: unmount it first.")
+    _require_unused(base)
     with built_beside(base) as stage:
         _write(layer, stage)
         try:
@@ -95,6 +93,16 @@ def _to_disk(stage: Path) -> None:
         linux.syncfs(fd)
     finally:
         os.close(fd)
+
+
+def _require_unused(base: Path) -> None:
+    """LayerError if it is mounted, in whatever namespace: a mount holds a lock on its bases."""
+    try:
+        os.close(layers.lock(base, exclusive=True))
+    except LayerError as error:
+        using = [str(mount.mountpoint) for mount in mounts() if mount.facts and str(base) in mount.facts["bases"]]
+        by = f"the mount on {', '.join(using)}" if using else "a mount that is not seen from here"
+        raise LayerError(f"The base {base} is in use by {by}: unmount it first.") from error
 
 
 def _require_only_base(layer: Path, base: Path) -> None:

@@ -116,27 +116,34 @@ def _wait_until_ready(ours: socket.socket) -> int | None:
     return int(process)
 
 
-def main() -> int:
-    """Serve the protocol on standard input and output until told to quit."""
-    parser = argparse.ArgumentParser(
-        prog="autopkgtest-virt-cowfs",
+PROGRAM = "autopkgtest-virt-cowfs"
+
+
+def parser() -> argparse.ArgumentParser:
+    known = argparse.ArgumentParser(
+        prog=PROGRAM,
         description="Started by autopkgtest: autopkgtest PACKAGE -- cowfs BASE. See docs/autopkgtest.md.",
     )
-    parser.add_argument("-d", "--debug", action="store_true")
-    parser.add_argument("base", metavar="BASE", help="a name that cowbuild knows, or a directory")
-    arguments = parser.parse_args()
+    known.add_argument("-d", "--debug", action="store_true")
+    known.add_argument("base", metavar="BASE", help="a name that cowbuild knows, or a directory")
+    return known
+
+
+def main() -> int:
+    """Serve the protocol on standard input and output until told to quit."""
+    arguments = parser().parse_args()
     try:
         if not os.path.isdir(LIBRARY):
             raise Problem("autopkgtest is missing", "apt-get install autopkgtest")
         sys.path.append(LIBRARY)
         library: Any = importlib.import_module("VirtSubproc")
-        library.progname = parser.prog
+        library.progname = PROGRAM
         library.caller = Testbed(library, arguments.base)
         sys.stdin = cast(TextIO, Orders(library))
         if arguments.debug:
             library.adtlog.verbosity = 2
     except Problem as problem:
-        print(f"{parser.prog}: {problem}\n    {problem.hint}", file=sys.stderr)
+        print(f"{PROGRAM}: {problem}\n    {problem.hint}", file=sys.stderr)
         return 1
     library.main()
     return 0

@@ -55,7 +55,9 @@ def script(shell: str, command: str) -> str:
     parser = options.parser() if command == "cowbuild" else _cowfs()
     for each in configuration.parsers_of(parser).values():
         for action in each._actions:
-            if isinstance(action.metavar, str) and action.choices is None:
+            if action.choices is not None and not isinstance(action, argparse._SubParsersAction):
+                action.choices = list(action.choices)  # which may be the keys of a table
+            elif isinstance(action.metavar, str) and action.choices is None:
                 # shtab looks for this attribute.
                 vars(action)["complete"] = KINDS.get(action.metavar, {"bash": "", "zsh": " "})
     preambles: Any = PREAMBLES  # its annotation says str

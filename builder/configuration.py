@@ -13,7 +13,8 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -222,10 +223,21 @@ def _value(action: argparse.Action, written: Any) -> Any:
     if isinstance(action, argparse._AppendAction):
         _demand(list, written)
         return Replaced(_converted(action, each) for each in written)
-    if isinstance(action.default, list | tuple) and not isinstance(written, str):
+    if (made := _made_of_text(action)) is not None and not isinstance(written, str):
         _demand(list, written)
-        return type(action.default)(written)
+        return made(written)
     return _converted(action, written)
+
+
+def _made_of_text(action: argparse.Action) -> Callable[[list[str]], Any] | None:
+    """The kind of list that an option makes of a text; None where it makes something else of it."""
+    if not callable(action.type):
+        return None
+    with suppress(ValueError, argparse.ArgumentTypeError):
+        for kind in (list, tuple):
+            if isinstance(action.type(""), kind):
+                return kind
+    return None
 
 
 def _converted(action: argparse.Action, written: Any) -> Any:

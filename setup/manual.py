@@ -16,7 +16,8 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder import options
+from builder import autopkgtest, options
+from cowfs import mount_helper
 from cowfs.cli import parsers as parsers_of_cowfs
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
@@ -24,6 +25,18 @@ PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 ABOUT = {
     "cowfs": "mount a directory copy-on-write",
     "cowbuild": "build Debian packages in throw-away copy-on-write sessions",
+    "mount.fuse.cowfs": "mount a directory copy-on-write, called by mount(8)",
+    "autopkgtest-virt-cowfs": "copy-on-write sessions as testbeds, called by autopkgtest(1)",
+}
+
+SECTIONS = {"mount.fuse.cowfs": 8, "mount.fuse3": 8, "mount": 8}
+"""Where that is not 1."""
+
+SEE_ALSO = {
+    "cowfs": ["cowbuild", "mount.fuse.cowfs", "mount.fuse3"],
+    "cowbuild": ["cowfs", "autopkgtest-virt-cowfs", "mmdebstrap", "sbuild"],
+    "mount.fuse.cowfs": ["cowfs", "mount"],
+    "autopkgtest-virt-cowfs": ["cowbuild", "autopkgtest"],
 }
 
 FILES = """\
@@ -62,6 +75,8 @@ def pages() -> dict[str, tuple[str, argparse.ArgumentParser]]:
                 # An alias is in brackets behind the name.
                 verb = choice.dest.split()[0]
                 found[f"cowbuild-{verb}"] = (_sentence(choice.help or verb), action.choices[verb])
+    for name, parser in (("mount.fuse.cowfs", mount_helper.parser()), ("autopkgtest-virt-cowfs", autopkgtest.parser())):
+        found[name] = (ABOUT[name], parser)
     return found
 
 
@@ -76,6 +91,7 @@ def write(directory: Path) -> None:
     version = tomllib.loads(PROJECT.read_text())["project"]["version"]
     with tempfile.TemporaryDirectory() as place:
         for name, (about, parser) in all_pages.items():
+            section = SECTIONS.get(name, 1)
             # help2man runs a command of the page's name.
             command, more = Path(place) / name, Path(place) / f"{name}.h2m"
             command.write_text(f"#!/bin/sh\nprintf %s {shlex.quote(_as_gnu(parser.format_help()))}\n")
@@ -83,8 +99,9 @@ def write(directory: Path) -> None:
             more.write_text((FILES if name == "cowbuild" else "") + _see_also(name, all_pages))
             subprocess.run(
                 [
-                    *("help2man", "--no-info", "--section=1", f"--name={about}", f"--version-string={version}"),
-                    *(f"--source=cowfs {version}", f"--include={more}", f"--output={directory / name}.1", command),
+                    *("help2man", "--no-info", f"--section={section}", f"--name={about}"),
+                    *(f"--version-string={version}", f"--source=cowfs {version}", f"--include={more}"),
+                    *(f"--output={directory / name}.{section}", command),
                 ],
                 check=True,
             )
@@ -97,16 +114,11 @@ def _as_gnu(text: str) -> str:
 
 
 def _see_also(name: str, all_pages: Mapping[str, object]) -> str:
-    command = name.partition("-")[0]
-    others = [other for other in all_pages if other != name and other.partition("-")[0] == command]
-    if name not in ABOUT:
-        others = [command]
-    elif name == "cowbuild":
-        others += ["cowfs", "mmdebstrap", "sbuild"]
+    if name in ABOUT:
+        others = [other for other in all_pages if other not in ABOUT and other.startswith(f"{name}-")] + SEE_ALSO[name]
     else:
-        others += ["cowbuild", "mount.fuse3"]
-    sections = {"mount.fuse3": 8}
-    links = ", ".join(f".BR {other} ({sections.get(other, 1)})" for other in others)
+        others = [name.partition("-")[0]]
+    links = ", ".join(f".BR {other} ({SECTIONS.get(other, 1)})" for other in others)
     return "[SEE ALSO]\n" + links.replace("), ", "),\n") + "\n"
 
 

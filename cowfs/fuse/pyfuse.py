@@ -17,11 +17,11 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import pyfuse3
 import trio
-from pyfuse3 import EntryAttributes, FileHandleT, FileInfo, FileNameT, FlagT, FUSEError, InodeT, ModeT, XAttrNameT
+from pyfuse3 import EntryAttributes, FileInfo, FUSEError
 
 from cowfs.fuse import abi
 from cowfs.fuse.abi import Opcode
@@ -38,6 +38,13 @@ from cowfs.union.nodes import Directory, Node
 from cowfs.union.ordered import OrderedDirectories
 from cowfs.union.readdir import read_directory
 from cowfs.union.tree import Tree
+
+if TYPE_CHECKING:
+    from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, XAttrNameT
+else:
+    # They are no more than these at run time, and pyfuse3 3.2, which Debian 12 has, lacks the names.
+    FileHandleT = FlagT = InodeT = ModeT = int
+    FileNameT = XAttrNameT = bytes
 
 Result = TypeVar("Result")
 Context = pyfuse3.RequestContext

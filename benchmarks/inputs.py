@@ -90,20 +90,20 @@ def linux_tree(cache: Path) -> Path:
             subprocess.run(["dpkg-deb", "--extract", str(package), str(place)], check=True)
         with made_whole(path) as made:
             [archive] = (cache / "bench-linux-source").glob("usr/src/*.tar.xz")
-            _keep_first_files(archive, made)
+            keep_first_files(archive, made, TREE_FILES)
         shutil.rmtree(cache / "bench-linux-source")
     return path
 
 
-def _keep_first_files(archive: Path, target: Path) -> None:
+def keep_first_files(archive: Path, target: Path, count: int) -> None:
     kept = 0
-    with tarfile.open(archive, "r|xz") as whole, tarfile.open(target, "w") as part:
+    with tarfile.open(archive, "r|*") as whole, tarfile.open(target, "w") as part:
         for member in whole:
             if not member.isdir() and not member.isfile():
                 continue
             part.addfile(member, whole.extractfile(member) if member.isfile() else None)
             kept += member.isfile()
-            if kept == TREE_FILES:
+            if kept == count:
                 return
     raise RuntimeError(f"{archive} has {kept} files only")
 

@@ -52,8 +52,10 @@ PARTS = {
     "redis-j2": Part("Build of redis, -j2", 470, 5, partial(_REDIS, jobs=2, names=_TWO)),
     "redis-j1": Part("Build of redis, -j1", 160, 1, partial(_REDIS, jobs=1, names=_TWO)),
 }
+GUEST_TREE_FILES = 4000
 GUEST_PARTS = {
-    **{name: PARTS[name] for name in ("sessions", "walk", "source-tree")},
+    **{name: PARTS[name] for name in ("sessions", "walk")},
+    "source-tree": Part(source_tree.TITLE, 150, 3, partial(source_tree.run, files=GUEST_TREE_FILES)),
     "install-hello": Part(
         "apt-get installs the build dependencies of hello", 200, 3, partial(install.run, package="hello")
     ),

@@ -34,7 +34,7 @@ mount -t proc proc /proc
 mount -t hostfs -o "$(sed -n 's/.*bench\\.project=\\([^ ]*\\).*/\\1/p' /proc/cmdline)" none /mnt
 exec sh /mnt/benchmarks/guest-init
 """
-SECONDS = 1200
+SECONDS = 1800
 """A guest that is not done after so long hangs."""
 
 
@@ -85,7 +85,7 @@ def run_guest(kernel: Path, image: Path, scratch: Path, cache: Path, results: Pa
     try:
         subprocess.run(command, check=False, timeout=SECONDS, stdin=subprocess.DEVNULL)
     except subprocess.TimeoutExpired:
-        sys.exit(f"The guest was not done after {SECONDS} s; what it said is above.")
+        say(f"the guest was not done after {SECONDS} s and is ended")
     finally:
         disk.unlink()
     well = done.exists()

@@ -1,28 +1,19 @@
 """Hard links, and cowdancer's library that breaks them before a write: cowbuilder's way, here by its cow-shell."""
 
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.candidates.interface import Needs, Session
-from benchmarks.candidates.plain_copy import Copy
+from benchmarks.candidates.plain_copy import OverACopy
 
 # A process that cow-shell leaves to tidy up sometimes never ends: its pid namespace ends it.
 ALONE = ("unshare", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
-class Cowdancer(Copy):
+class Cowdancer(OverACopy):
     name = "cowdancer"
     needs = Needs("root")
     programs = ("cow-shell",)
-    own_base = True
-
-    @contextmanager
-    def prepared(self, base: Path, place: Path) -> Iterator[Path]:
-        place.mkdir()
-        subprocess.run(["cp", "-a", str(base), str(place / "base")], check=True)
-        yield place / "base"
 
     def create(self, base: Path, place: Path) -> Session:
         place.mkdir(parents=True)

@@ -24,11 +24,22 @@ class Copy(Candidate):
         subprocess.run(["rm", "-rf", str(session.place)], check=True)
 
 
-class Reflink(Copy):
+class OverACopy(Copy):
+    """Shares what it can with its base, which therefore must lie on the same file system."""
+
+    own_base = True
+
+    @contextmanager
+    def prepared(self, base: Path, place: Path) -> Iterator[Path]:
+        place.mkdir()
+        subprocess.run(["cp", "-a", str(base), str(place / "base")], check=True)
+        yield place / "base"
+
+
+class Reflink(OverACopy):
     name = "reflink"
     needs = Needs("none", file_system="btrfs, xfs")
     reflink = "always"
-    own_base = True
 
     def why_not(self, ground: Path) -> str | None:
         if reason := super().why_not(ground):
@@ -40,12 +51,6 @@ class Reflink(Copy):
         for path in (source, target):
             path.unlink(missing_ok=True)
         return None if possible else f"{file_system_of(ground)} has no reflinks"
-
-    @contextmanager
-    def prepared(self, base: Path, place: Path) -> Iterator[Path]:
-        place.mkdir()
-        subprocess.run(["cp", "-a", str(base), str(place / "base")], check=True)
-        yield place / "base"
 
     def create(self, base: Path, place: Path) -> Session:
         session = super().create(base, place)

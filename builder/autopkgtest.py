@@ -23,6 +23,7 @@ from builder.sandbox import Sandbox
 from builder.session import VARIABLES
 from builder.supervisor import COWBUILD
 
+PROGRAM = "autopkgtest-virt-cowfs"
 LIBRARY = "/usr/share/autopkgtest/lib"
 
 READY = b"cowfs testbed is ready\n"
@@ -116,27 +117,31 @@ def _wait_until_ready(ours: socket.socket) -> int | None:
     return int(process)
 
 
-def main() -> int:
-    """Serve the protocol on standard input and output until told to quit."""
-    parser = argparse.ArgumentParser(
-        prog="autopkgtest-virt-cowfs",
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
+        prog=PROGRAM,
         description="Started by autopkgtest: autopkgtest PACKAGE -- cowfs BASE. See docs/autopkgtest.md.",
     )
-    parser.add_argument("-d", "--debug", action="store_true")
-    parser.add_argument("base", metavar="BASE", help="a name that cowbuild knows, or a directory")
-    arguments = parser.parse_args()
+    made.add_argument("-d", "--debug", action="store_true", help="say what is done")
+    made.add_argument("base", metavar="BASE", help="a name that cowbuild knows, or a directory")
+    return made
+
+
+def main() -> int:
+    """Serve the protocol on standard input and output until told to quit."""
+    arguments = parser().parse_args()
     try:
         if not os.path.isdir(LIBRARY):
             raise Problem("autopkgtest is missing", "apt-get install autopkgtest")
         sys.path.append(LIBRARY)
         library: Any = importlib.import_module("VirtSubproc")
-        library.progname = parser.prog
+        library.progname = PROGRAM
         library.caller = Testbed(library, arguments.base)
         sys.stdin = cast(TextIO, Orders(library))
         if arguments.debug:
             library.adtlog.verbosity = 2
     except Problem as problem:
-        print(f"{parser.prog}: {problem}\n    {problem.hint}", file=sys.stderr)
+        print(f"{PROGRAM}: {problem}\n    {problem.hint}", file=sys.stderr)
         return 1
     library.main()
     return 0

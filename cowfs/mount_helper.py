@@ -18,7 +18,7 @@ _WRITTEN_TO = re.compile(r"(?:^|,)(layer|upperdir)=((?:\\.|[^,\\])+)")
 
 def main(arguments: list[str] | None = None) -> int:
     """Mount; the exit code as in mount(8)."""
-    parsed = _parser().parse_args(arguments)
+    parsed = parser().parse_args(arguments)
     if parsed.fake:
         return 0
     # Of what root mounts for the machine everybody expects to see what the modes say.
@@ -31,20 +31,20 @@ def main(arguments: list[str] | None = None) -> int:
     return _EXIT_USAGE if code == 2 else _EXIT_MOUNT_FAILED
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(
         prog="mount.fuse.cowfs",
         description="Called by mount(8): mount -t fuse.cowfs BASE DIRECTORY -o layer=DIR. Options: cowfs --help.",
         allow_abbrev=False,
     )
-    parser.add_argument("source", metavar="BASE")
-    parser.add_argument("directory", metavar="DIRECTORY")
-    parser.add_argument("-o", metavar="OPTION,...", action="append", default=[], dest="options")
-    parser.add_argument("-f", dest="fake", action="store_true", help="do not mount")
-    parser.add_argument("-t", dest="kind", help=argparse.SUPPRESS)
+    made.add_argument("source", metavar="BASE")
+    made.add_argument("directory", metavar="DIRECTORY")
+    made.add_argument("-o", metavar="OPTION,...", action="append", default=[], dest="options")
+    made.add_argument("-f", dest="fake", action="store_true", help="do not mount")
+    made.add_argument("-t", dest="kind", help=argparse.SUPPRESS)
     for ignored in ("-n", "-s", "-v"):
-        parser.add_argument(ignored, action="store_true", help=argparse.SUPPRESS)
-    return parser
+        made.add_argument(ignored, action="store_true", help=argparse.SUPPRESS)
+    return made
 
 
 def _note(directory: str, written_to: list[tuple[str, str]]) -> None:

@@ -16,7 +16,8 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder import options
+from builder import autopkgtest, options
+from cowfs import mount_helper
 from cowfs.cli import parsers as parsers_of_cowfs
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
@@ -24,6 +25,8 @@ PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 ABOUT = {
     "cowfs": "mount a directory copy-on-write",
     "cowbuild": "build Debian packages in throw-away copy-on-write sessions",
+    "mount.fuse.cowfs": "what mount(8) mounts cowfs with",
+    "autopkgtest-virt-cowfs": "sessions of cowbuild as testbeds of autopkgtest",
 }
 
 FILES = """\
@@ -55,6 +58,8 @@ def pages() -> dict[str, tuple[str, argparse.ArgumentParser]]:
         if verb:
             found[f"cowfs-{verb}"] = (_sentence(parser.description or verb), parser)
     top = options.parser()
+    for command, program in (("mount.fuse.cowfs", mount_helper), ("autopkgtest-virt-cowfs", autopkgtest)):
+        found[command] = (ABOUT[command], program.parser())
     found["cowbuild"] = (ABOUT["cowbuild"], top)
     for action in top._actions:
         if isinstance(action, argparse._SubParsersAction):

@@ -124,7 +124,7 @@ def parser() -> argparse.ArgumentParser:
         prog=PROGRAM,
         description="Started by autopkgtest: autopkgtest PACKAGE -- cowfs BASE. See docs/autopkgtest.md.",
     )
-    known.add_argument("-d", "--debug", action="store_true")
+    known.add_argument("-d", "--debug", action="store_true", help="say what is done")
     known.add_argument("base", metavar="BASE", help="a name that cowbuild knows, or a directory")
     return known
 

@@ -47,7 +47,9 @@ class Server:
         # The shell keeps the mount namespace there, in which the command begins and does not stay.
         stay = ("sh", "-c", '"$@"; exit $?', "sh")
         self._before = (*base.owner.before, *stay) if base.owner.before else ()
-        environment = {**os.environ, **base.owner.environment, "TMPDIR": str(place)}
+        # Debian's search path of plain users.
+        path = "/usr/local/bin:/usr/bin:/bin"
+        environment = {**os.environ, **base.owner.environment, "TMPDIR": str(place), "PATH": path}
         self.process = subprocess.Popen(
             [*base.owner.before, PROGRAM, base.path],
             stdin=subprocess.PIPE,

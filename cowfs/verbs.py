@@ -143,7 +143,7 @@ def _commit(parsed: argparse.Namespace) -> int:
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
     _layer(parser)
-    parser.add_argument("--format", choices=tuple(export.FORMATS), default="tar", help="see below; default: %(default)s")
+    parser.add_argument("--format", choices=export.FORMATS, default="tar", help="see below; default: %(default)s")
     parser.add_argument("-o", "--output", metavar="PATH", type=Path, help="instead of the standard output")
 
 

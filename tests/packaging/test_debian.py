@@ -55,11 +55,13 @@ def packages(base_of: Callable[..., Base]) -> Iterator[Path]:
     command: list[str | Path] = [*COWBUILD, "build", ROOT, "--base", base.path, "--output", place]
     command += ["--source", "--no-apt-update"]
     own = {"XDG_CACHE_HOME": str(CACHE / "packaging"), "XDG_CONFIG_HOME": str(place), "TMPDIR": str(place)}
-    built = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stdout[-5000:] + built.stderr
-    base.assert_unchanged()
-    yield place
-    shutil.rmtree(place)
+    try:
+        built = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, check=False)
+        assert built.returncode == 0, built.stdout[-5000:] + built.stderr
+        base.assert_unchanged()
+        yield place
+    finally:
+        shutil.rmtree(place)
 
 
 @pytest.mark.root

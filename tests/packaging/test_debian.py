@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,23 +48,23 @@ def test_the_packages_have_the_version_of_the_project() -> None:
     assert str(Changelog((ROOT / "debian/changelog").read_text(), max_blocks=1).version) == version()
 
 
-@pytest.fixture(scope="module")
-def packages(base_of: Callable[..., Base]) -> Iterator[Path]:
+@contextmanager
+def packages_built(base: Base) -> Iterator[Path]:
     """Where the packages are, with their .changes; the installed build dependencies are kept for the next run."""
-    base = base_of("root")
     place = Path(tempfile.mkdtemp(prefix="cowbuild-test-", dir="/tmp"))
     command: list[str | Path] = [*COWBUILD, "build", ROOT, "--base", base.path, "--output", place]
     command += ["--source", "--no-apt-update"]
     own = {"XDG_CACHE_HOME": str(CACHE / "packaging"), "XDG_CONFIG_HOME": str(place), "TMPDIR": str(place)}
-    built = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stdout[-5000:] + built.stderr
-    base.assert_unchanged()
-    yield place
-    shutil.rmtree(place)
+    try:
+        built = subprocess.run(command, env={**os.environ, **own}, capture_output=True, text=True, check=False)
+        assert built.returncode == 0, built.stdout[-5000:] + built.stderr
+        base.assert_unchanged()
+        yield place
+    finally:
+        shutil.rmtree(place)
 
 
-@pytest.mark.root
-def test_lintian_finds_nothing_in_them(packages: Path) -> None:
+def lintian_finds_nothing_in(packages: Path) -> None:
     [changes] = packages.glob("*.changes")
     command: list[str | Path] = ["lintian", "--no-cfg", "--fail-on=error,warning", changes]
     looked = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -71,8 +72,7 @@ def test_lintian_finds_nothing_in_them(packages: Path) -> None:
     assert looked.stdout == ""
 
 
-@pytest.mark.root
-def test_nothing_of_the_working_tree_is_in_the_source_package(packages: Path) -> None:
+def nothing_of_the_working_tree_is_in_the_source_of(packages: Path) -> None:
     [tarball] = packages.glob("*.tar.xz")
     names = subprocess.check_output(["tar", "-tf", tarball], text=True).splitlines()
     tops = {name.split("/")[1] for name in names}
@@ -81,8 +81,7 @@ def test_nothing_of_the_working_tree_is_in_the_source_package(packages: Path) ->
     assert not [name for name in names if "__pycache__" in name]
 
 
-@pytest.mark.root
-def test_each_package_has_its_command_with_page_and_completions(packages: Path) -> None:
+def each_has_its_command_with_page_and_completions(packages: Path) -> None:
     for name in ("cowfs", "cowbuild"):
         [package] = packages.glob(f"{name}_*.deb")
         assert Deb822(subprocess.check_output(["dpkg-deb", "--field", package], text=True))["Version"] == version()
@@ -97,11 +96,10 @@ def test_each_package_has_its_command_with_page_and_completions(packages: Path) 
             assert wanted in names
 
 
-@pytest.mark.root
-def test_they_run_where_they_are_installed_in_a_clean_base(packages: Path, base_of: Callable[..., Base]) -> None:
+def they_run_installed_in_a_clean(base: Base, packages: Path) -> None:
     place = packages / "clean"
     place.mkdir()
-    words = [base_of("root").path, place, packages, ROOT / "debian/tests"]
+    words = [base.path, place, packages, ROOT / "debian/tests"]
     path = f"{Path(COWBUILD[0]).parent}:{os.environ['PATH']}"
     ran = subprocess.run(
         ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", IN_A_CLEAN_BASE, "sh", *words],
@@ -113,4 +111,15 @@ def test_they_run_where_they_are_installed_in_a_clean_base(packages: Path, base_
     )
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-3000:]
     assert ran.stdout.endswith("all ran\n")
-    base_of("root").assert_unchanged()
+    base.assert_unchanged()
+
+
+@pytest.mark.root
+def test_the_packages_are_built_clean_and_whole_and_run_where_they_are_installed(base_of: Callable[..., Base]) -> None:
+    """One test, so that the packages are built once however many processes the tests run in."""
+    base = base_of("root")
+    with packages_built(base) as packages:
+        lintian_finds_nothing_in(packages)
+        nothing_of_the_working_tree_is_in_the_source_of(packages)
+        each_has_its_command_with_page_and_completions(packages)
+        they_run_installed_in_a_clean(base, packages)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -94,7 +95,9 @@ def _table(packages: Sequence[Package]) -> Table:
     for package in packages:
         state = Text(package.state, style=COLOURS.get(package.state, OTHER_COLOUR))
         seconds = time.monotonic() - package.started if package.process is not None else package.seconds
-        table.add_row(Text(package.name), state, Text(package.stage), clock(seconds) if package.started else "")
+        # The last part: of a long path the end would be cut off, which is what tells one from another.
+        title = Text(Path(package.name).name or package.name)
+        table.add_row(title, state, Text(package.stage), clock(seconds) if package.started else "")
     return table
 
 

@@ -92,7 +92,7 @@ def test_of_several_packages_a_table_says_how_each_is(work: Workplace) -> None:
         place.mkdir()
         packages.append(make_source(place, script, name=name))
     (work.place / "impossible/impossible_1.tar.xz").write_text("spoilt")
-    rows = re.compile(r"│ \S+?(\w+)_1\.dsc +│ (\S*) +│ (.*?) +│ +(\S*) │")
+    rows = re.compile(r"│ (\w+)_1\.dsc +│ (\S*) +│ (.*?) +│ +(\S*) │")
 
     def states(lines: list[str]) -> dict[str, tuple[str, str]]:
         return {found[1]: (found[2], found[3]) for line in lines if (found := rows.match(line))}

@@ -138,6 +138,7 @@ def test_sbuild_builds_hello_of_the_archive(machine: Machine, place: Path) -> No
     assert {"hello", "hello-dbgsym"} <= {path.name.split("_")[0] for path in place.glob("*.deb")}
 
 
+@pytest.mark.usefixtures("chroot")
 def test_a_base_with_a_name_is_used_as_it_then_is(machine: Machine, place: Path) -> None:
     """What stands in the entry is the link to the base's present state, not one of its states."""
     home = place / "cowfs/bases/clean"
@@ -152,6 +153,7 @@ def test_a_base_with_a_name_is_used_as_it_then_is(machine: Machine, place: Path)
     entry.unlink()
 
 
+@pytest.mark.usefixtures("chroot")
 def test_a_quota_limits_what_a_session_writes(machine: Machine) -> None:
     small = ("--name", "small", "--quota", "4M,1000", "--install")
     machine.output("cowbuild", "schroot-config", machine.base.path, *small)

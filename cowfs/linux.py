@@ -6,6 +6,7 @@ Every function raises OSError with the kernel's errno. Names are bytes; descript
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import struct
 from typing import Final
@@ -49,6 +50,8 @@ _MOUNT_ATTR_NOATIME: Final = 0x10
 _MOUNT_ATTR_ATIME_MASK: Final = 0x70
 
 # asm-generic/unistd.h: the numbers of calls younger than 5.0 are the same on every architecture.
+_SYS_IO_URING_SETUP: Final = 425
+_SYS_IO_URING_ENTER: Final = 426
 _SYS_OPEN_TREE: Final = 428
 _SYS_MOVE_MOUNT: Final = 429
 _SYS_MOUNT_SETATTR: Final = 442
@@ -95,6 +98,9 @@ _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctype
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.syncfs.argtypes = (ctypes.c_int,)
 _libc.syscall.restype = ctypes.c_long
+_enter = _libc["syscall"]  # another object of the same function, whose arguments are converted without a look at each
+_enter.restype = ctypes.c_long
+_enter.argtypes = (*[ctypes.c_long] * 5, ctypes.c_void_p, ctypes.c_size_t)
 
 
 def _raise_errno(name: bytes | None = None) -> None:
@@ -224,6 +230,26 @@ def move_mount(fd: int, target: bytes) -> None:
 def current_processor() -> int:
     """sched_getcpu(3): the processor that the calling thread runs on."""
     return int(_libc.sched_getcpu())
+
+
+def io_uring_setup(entries: int, parameters: bytearray) -> int:
+    """io_uring_setup(2): the ring's descriptor; `parameters`, a struct io_uring_params, is filled in."""
+    buffer = (ctypes.c_char * len(parameters)).from_buffer(parameters)
+    fd = int(_libc.syscall(_SYS_IO_URING_SETUP, entries, ctypes.byref(buffer)))
+    if fd < 0:
+        _raise_errno()
+    return fd
+
+
+def io_uring_enter(fd: int, submit: int, wait: int, flags: int) -> None:
+    """io_uring_enter(2). Returns early, with everything submitted, when a signal comes."""
+    if _enter(_SYS_IO_URING_ENTER, fd, submit, wait, flags, None, 0) < 0 and ctypes.get_errno() != errno.EINTR:
+        _raise_errno()
+
+
+def address_of(memory: mmap.mmap) -> int:
+    """Where a mapping begins, for structures that hold addresses. It must not be closed while they are in use."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(memory))
 
 
 _SYS_KEYCTL = {"x86_64": 250, "i686": 288, "aarch64": 219, "riscv64": 219, "armv7l": 311, "ppc64le": 271, "s390x": 280}

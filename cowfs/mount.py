@@ -27,7 +27,8 @@ from cowfs.writable import OpenLayer
 
 _log = logging.getLogger("cowfs")
 
-ENGINES = ("direct", "pyfuse3")
+ENGINES = ("direct", "device", "pyfuse3")
+"""The direct engine uses io_uring where the kernel offers it; "device" is the same without."""
 
 TRACE_SIGNAL = signal.SIGUSR1
 
@@ -65,7 +66,8 @@ class Mount:
     def __init__(self, request: MountRequest) -> None:
         """LayerError or MountError, each a sentence for the user."""
         self._request = request
-        self._settings = EngineSettings(debug=request.debug, durable=request.durable)
+        io_uring = request.engine == "direct"
+        self._settings = EngineSettings(debug=request.debug, durable=request.durable, io_uring=io_uring)
         self._trace: Trace | None = None
         self._session: Session | None = None
         self._control: ControlSocket | None = None
@@ -81,10 +83,10 @@ class Mount:
                 bases = [base.resolve() for base in request.bases]
                 self._trace = Trace(request.trace.absolute(), bases, self._settings.uses)
             os.umask(0)  # the union applies the caller's
-            staged = request.engine == "direct"
-            self._device = mount_device(request.mountpoint, request.options, staged=staged)
+            direct = request.engine != "pyfuse3"
+            self._device = mount_device(request.mountpoint, request.options, staged=direct)
             undo.callback(self._device.close)
-            if request.engine == "direct":
+            if direct:
                 self._session = Session(self._device, self.tree, self._settings)
                 try:
                     self._session.settle()

@@ -216,16 +216,17 @@ _ATTR_FIELDS = (
 ATTR = Layout("fuse_attr", _ATTR_FIELDS)
 
 
-def _attr(prefix: str) -> str:
-    """The fields of an embedded fuse_attr, their names as C spells them from outside."""
-    return ", ".join(f"{letter} {prefix}.{name}" for letter, name in zip(ATTR.formats, ATTR.fields, strict=True))
+def _embedded(layout: Layout, prefix: str) -> str:
+    """The fields of a structure within another, their names as C spells them from outside."""
+    return ", ".join(f"{letter} {prefix}.{name}" for letter, name in zip(layout.formats, layout.fields, strict=True))
 
 
 ENTRY_OUT = Layout(
     "fuse_entry_out",
-    "Q nodeid, Q generation, Q entry_valid, Q attr_valid, I entry_valid_nsec, I attr_valid_nsec, " + _attr("attr"),
+    "Q nodeid, Q generation, Q entry_valid, Q attr_valid, I entry_valid_nsec, I attr_valid_nsec, "
+    + _embedded(ATTR, "attr"),
 )
-ATTR_OUT = Layout("fuse_attr_out", "Q attr_valid, I attr_valid_nsec, I dummy, " + _attr("attr"))
+ATTR_OUT = Layout("fuse_attr_out", "Q attr_valid, I attr_valid_nsec, I dummy, " + _embedded(ATTR, "attr"))
 OPEN_OUT = Layout("fuse_open_out", "Q fh, I open_flags, I padding")
 WRITE_OUT = Layout("fuse_write_out", "I size, I padding")
 STATFS_OUT = Layout(
@@ -290,6 +291,14 @@ COPY_FILE_RANGE_IN = Layout(
     "fuse_copy_file_range_in", "Q fh_in, Q off_in, Q nodeid_out, Q fh_out, Q off_out, Q len, Q flags"
 )
 SYNCFS_IN = Layout("fuse_syncfs_in", "Q padding")
+
+URING_ENTRY = Layout("fuse_uring_ent_in_out", "Q flags, Q commit_id, I payload_sz, I padding, Q reserved")
+URING_HEADER = Layout(
+    "fuse_uring_req_header", "128s in_out, 128s op_in, " + _embedded(URING_ENTRY, "ring_ent_in_out")
+)
+URING_COMMAND = Layout("fuse_uring_cmd_req", "Q flags, Q commit_id, H qid, 6s padding")
+URING_REGISTER = 1
+URING_COMMIT_AND_FETCH = 2
 
 NOTIFY_INVAL_INODE_OUT = Layout("fuse_notify_inval_inode_out", "Q ino, q off, q len")
 NOTIFY_INVAL_ENTRY_OUT = Layout("fuse_notify_inval_entry_out", "Q parent, I namelen, I flags")

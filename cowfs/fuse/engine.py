@@ -45,6 +45,7 @@ class EngineSettings:
         *,
         debug: Callable[[str], None] | None = None,
         durable: bool = False,
+        io_uring: bool = True,
         counters: Counters | None = None,
         facts: dict[str, Any] | None = None,
         uses: Uses | None = None,
@@ -53,6 +54,8 @@ class EngineSettings:
         """Takes one line for what was negotiated and for every request and reply; None: no such lines are made."""
         self.durable = durable
         """fsync reaches the disk. Otherwise it is not even asked for: a throw-away layer need not survive."""
+        self.io_uring = io_uring
+        """Whether to use it where the kernel offers it."""
         self.facts = facts if facts is not None else {}
         """What the mount says of itself to whoever asks for its statistics."""
         self.counters = counters if counters is not None else Counters()

@@ -79,6 +79,7 @@ class Handlers:
         self.tree = tree
         self.slow = slow
         self.settings = settings
+        self.wanted = negotiation.WANTED if settings.uses is None else negotiation.WANTED_TO_OBSERVE
         self.negotiated = InitFlag(0)
         self._node = tree.nodes.get
         self._setxattr_size = abi.COMPAT_SETXATTR_IN_SIZE
@@ -136,8 +137,7 @@ class Handlers:
     # The session
 
     def init(self, _: int, message: Message) -> Reply:
-        wanted = negotiation.WANTED if self.settings.uses is None else negotiation.WANTED_TO_OBSERVE
-        self.negotiated, reply = negotiation.answer(message, self.settings.debug, wanted)
+        self.negotiated, reply = negotiation.answer(message, self.settings.debug, self.wanted)
         if self.negotiated & InitFlag.SETXATTR_EXT:
             self._setxattr_size = abi.SETXATTR_IN.size
         return reply

@@ -1,8 +1,9 @@
 """The direct engine: reads requests from the device, answers each at once, sends the slow ones to threads.
 
-Everything happens in one thread. A request that can be answered now is answered between two reads of the
-device, with no task switch; the others become trio tasks. Between two requests the engine waits in two ways:
-first a short while in poll(2), which wakes up far quicker than an event loop, then in trio.
+A request that can be answered now is answered between two reads of the device, with no task switch; the others
+become trio tasks. Between two requests the engine waits in two ways: first a short while in poll(2), which wakes up
+far quicker than an event loop, then in trio. All that is in one thread, until the kernel offers FUSE over io_uring:
+then threads of queues.py answer, and what is left to this one are tasks, FORGET and INTERRUPT.
 """
 
 import contextlib
@@ -12,21 +13,20 @@ import os
 import select
 import threading
 import time
-import traceback
-from functools import partial
+from collections.abc import Iterator
 
 import trio
 
 from cowfs.fuse import abi, messages
-from cowfs.fuse.abi import Opcode
-from cowfs.fuse.device import Device
+from cowfs.fuse.abi import InitFlag, Opcode
+from cowfs.fuse.device import Device, MountError
+from cowfs.fuse.dispatch import Dispatcher
 from cowfs.fuse.engine import EngineSettings
-from cowfs.fuse.handlers import ROOT_NAME, Handlers, Message, Reply, TakesLongError, Work
+from cowfs.fuse.handlers import ROOT_NAME, Message, Reply
 from cowfs.fuse.messages import HEADER_SIZE
 from cowfs.fuse.negotiation import BUFFER_SIZE
 from cowfs.fuse.neighbour import STREAK, Neighbour
-from cowfs.fuse.slow import SlowWork
-from cowfs.union.copyup import CopyUpNeeded
+from cowfs.fuse.queues import Queues, QueuesError
 from cowfs.union.nodes import Node
 from cowfs.union.tree import Tree
 
@@ -36,6 +36,9 @@ LINGER_MS = 10
 
 BURST_NS = 20_000_000
 """After so long without a pause trio gets its turn, for cancellation and finished threads."""
+
+GATHER_SECONDS = 0.005
+"""With queues, FORGETs are left to gather so long: nobody waits for them, and many are read at once."""
 
 JOIN_LIMIT = 4096
 """Replies up to this size are joined to their header and written with one write; longer ones are not copied."""
@@ -47,19 +50,17 @@ class Session:
     def __init__(self, device: Device, tree: Tree, settings: EngineSettings) -> None:
         self._device = device
         self._fd = device.fd
-        self._debug = settings.debug
+        self._tree = tree
+        self._settings = settings
         self._counters = settings.counters
         tree.on_stale = self._forget_attributes
-        self._slow = SlowWork(tree)
-        self._handlers = Handlers(tree, settings, self._slow)
-        self._table = self._handlers.table
-        self._table[Opcode.INTERRUPT] = self._interrupt
-        self._slow_requests: dict[int, trio.CancelScope] = {}
-        """Requests that are being worked on in tasks, by their unique number."""
-        self._early_requests: list[tuple[int, Work]] = []
-        """Those that came before there could be tasks."""
+        self._dispatcher = Dispatcher(tree, settings)
+        self._handlers = self._dispatcher.handlers
+        self._table = self._dispatcher.table
+        self._table[Opcode.INIT] = self._init
+        self._replies = _DeviceReplies(device.fd)
+        self._queues: Queues | None = None
         self._buffer = bytearray(BUFFER_SIZE)
-        self._nursery: trio.Nursery | None = None
         self._ended = False
         self._neighbour = Neighbour()
         self._last_thread = 0
@@ -68,6 +69,19 @@ class Session:
         poll = select.poll()
         poll.register(self._fd, select.POLLIN)
         self._poll = poll.poll
+
+    def _init(self, number: int, message: Message) -> Reply:
+        """Queues are agreed on only when they are there: the kernel then waits for them, whatever becomes of them."""
+        if self._settings.io_uring and messages.decode_init(message).flags & InitFlag.OVER_IO_URING:
+            queues = Queues(self._fd, self._tree, self._dispatcher, self._counters)
+            try:
+                queues.open()
+            except QueuesError as error:
+                _log.info("the kernel offers FUSE over io_uring but no ring: %s", error.strerror)
+            else:
+                self._queues = queues
+                self._handlers.wanted |= InitFlag.OVER_IO_URING
+        return self._handlers.init(number, message)
 
     def settle(self) -> None:
         """Serves the mounting itself, where the device was mounted in stages. Raises MountError.
@@ -91,31 +105,43 @@ class Session:
         thread = threading.Thread(target=settle, daemon=True)
         thread.start()
         while thread.is_alive() and not self._ended:
-            self._serve_burst()
+            self._poll(LINGER_MS)
+            with self._dispatcher.lock:
+                self._serve_burst(0)
         self._table[Opcode.LOOKUP] = lookup
         if problems:
             raise problems[0]
+        if self._ended:
+            raise MountError(errno.ECONNABORTED, "The kernel broke off while the file system was being mounted.")
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """Answers requests until the file system is unmounted, or the surrounding cancel scope is cancelled."""
-        async with trio.open_nursery() as self._nursery:
-            for early in self._early_requests:
-                self._start(*early)
-            while not self._ended:
-                await trio.lowlevel.wait_readable(self._fd)
-                self._serve_burst()
-            self._nursery.cancel_scope.cancel()
+        try:
+            with _taking_turns(self._dispatcher.lock):
+                async with trio.open_nursery() as nursery:
+                    self._dispatcher.begin(nursery)
+                    while not self._ended:
+                        await trio.lowlevel.wait_readable(self._fd)
+                        if self._queues is not None:
+                            await trio.sleep(GATHER_SECONDS)
+                        self._serve_burst(0 if self._queues is not None else LINGER_MS)
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._dispatcher.end()
+            if self._queues is not None:
+                self._queues.close()
 
-    def _serve_burst(self) -> None:
+    def _serve_burst(self, linger_ms: int) -> None:
         """Answers requests until none has come for a while, or the mount is gone."""
         fd, buffer, buffers, readv = self._fd, self._buffer, [self._buffer], os.readv
         clock, unpack_header = time.perf_counter_ns, abi.IN_HEADER.unpack_from
         requests, nanoseconds = self._counters.requests, self._counters.nanoseconds
-        answer, has_request = self._answer, self._has_request
+        answer, replies, has_request = self._dispatcher.answer, self._replies, self._has_request
+        init = int(Opcode.INIT)
         deadline = clock() + BURST_NS
         last_thread, streak = self._last_thread, self._streak
-        while has_request():
+        while has_request(linger_ms):
             try:
                 length = readv(fd, buffers)
             except OSError as error:
@@ -132,10 +158,13 @@ class Session:
             _, opcode, unique, node, _, _, thread, _, _ = unpack_header(buffer)
             if opcode >= abi.OPCODE_LIMIT:
                 opcode = 0  # no such opcode: answered and counted as unknown
-            answer(opcode, unique, node, length)
+            answer(replies, opcode, unique, node, buffer, length)
             ended = clock()
             requests[opcode] += 1
             nanoseconds[opcode] += ended - started
+            if opcode == init and self._queues is not None:
+                self._register_queues(self._queues)
+                return
             if thread == last_thread:
                 streak += 1
                 if streak == STREAK:
@@ -147,64 +176,18 @@ class Session:
                 break
         self._last_thread, self._streak = last_thread, streak
 
-    def _has_request(self) -> bool:
+    def _has_request(self, linger_ms: int) -> bool:
         """Waits for a request, as long as that is cheaper than leaving the wait to trio."""
-        if self._slow_requests:
+        if self._dispatcher.slow_requests:
             return bool(self._poll(0))  # their threads report through trio
-        return bool(self._poll(LINGER_MS))
+        return bool(self._poll(linger_ms))
 
-    def _answer(self, opcode: int, unique: int, node: int, length: int) -> None:
-        message = self._buffer
-        if self._debug is not None:
-            self._debug(self._handlers.describe(memoryview(message)[:length]))
+    def _register_queues(self, queues: Queues) -> None:
         try:
-            body = self._table[opcode](node, message)
-        except TakesLongError as slow:
-            self._start(unique, slow.work)
-        except (CopyUpNeeded, OSError) as problem:
-            if isinstance(problem, OSError) and not self._slow.may_only_look_full(problem):
-                self._refuse(unique, problem.errno or errno.EIO)
-                return
-            again = partial(self._table[opcode], node, bytes(memoryview(message)[:length]))
-            self._start(unique, partial(self._slow.finish, again, problem))
-        except Exception as error:  # whatever a handler does wrong must not end the mount
-            self._failed(unique, opcode, error)
-        else:
-            if body is not None:
-                self._reply(unique, body)
-
-    def _reply(self, unique: int, body: bytes | memoryview) -> None:
-        size = len(body)
-        header = messages.reply_header(unique, size)
-        if self._debug is not None:
-            self._debug(messages.describe_reply(unique, 0, size))
-        try:
-            if size <= JOIN_LIMIT:
-                os.write(self._fd, header + body)
-            else:
-                os.writev(self._fd, (header, body))
-        except OSError as error:
-            self._undelivered(unique, error)
-
-    def _refuse(self, unique: int, number: int) -> None:
-        if self._debug is not None:
-            self._debug(messages.describe_reply(unique, number, 0))
-        try:
-            os.write(self._fd, messages.error_reply(unique, number))
-        except OSError as error:
-            self._undelivered(unique, error)
-
-    def _undelivered(self, unique: int, error: OSError) -> None:
-        """ENOENT: the request was interrupted and nobody waits for it. ENODEV: the next read will say so too."""
-        if error.errno not in (errno.ENOENT, errno.ENODEV):
-            _log.error("the kernel refused the reply to request %d: %s", unique, error.strerror)
-
-    def _failed(self, unique: int, opcode: int, error: Exception) -> None:
-        """A defect in cowfs: the caller gets EIO, the log one line, and --debug the traceback."""
-        _log.error("%s failed unexpectedly: %s: %s", messages.opcode_name(opcode), type(error).__name__, error)
-        if self._debug is not None:
-            self._debug("".join(traceback.format_exception(error)))
-        self._refuse(unique, errno.EIO)
+            queues.register()
+        except QueuesError as error:
+            self._ended = True
+            _log.error("the kernel refused the queues of io_uring that it had offered: %s", error.strerror)
 
     def _forget_attributes(self, node: Node) -> None:
         """Tells the kernel of a change that the reply to come does not tell of.
@@ -215,35 +198,61 @@ class Session:
         with contextlib.suppress(OSError):  # ENOENT: the kernel has forgotten the node
             os.write(self._fd, messages.notify_stale_attributes(node.number))
 
-    # Requests that take long
 
-    def _start(self, unique: int, work: Work) -> None:
-        if self._nursery is None:  # the mount can be used a moment before it is settled
-            self._early_requests.append((unique, work))
-            return
-        self._counters.slow += 1
-        scope = self._slow_requests[unique] = trio.CancelScope()
-        self._nursery.start_soon(self._finish, unique, scope, work)
+class _DeviceReplies:
+    """Writes to /dev/fuse, whenever the reply comes."""
 
-    async def _finish(self, unique: int, scope: trio.CancelScope, work: Work) -> None:
-        body: Reply = None
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def reply(self, unique: int, body: bytes | memoryview) -> None:
+        size = len(body)
+        header = messages.reply_header(unique, size)
         try:
-            with scope:
-                body = await work()
+            if size <= JOIN_LIMIT:
+                os.write(self._fd, header + body)
+            else:
+                os.writev(self._fd, (header, body))
         except OSError as error:
-            self._refuse(unique, error.errno or errno.EIO)
-        except Exception as error:
-            self._failed(unique, 0, error)
-        else:
-            if scope.cancelled_caught:
-                self._refuse(unique, errno.EINTR)
-            elif body is not None:
-                self._reply(unique, body)
-        finally:
-            del self._slow_requests[unique]
+            self._undelivered(unique, error)
 
-    def _interrupt(self, _: int, message: Message) -> None:
-        """The caller got a signal. What was answered at once is past that; what takes long is given up."""
-        scope = self._slow_requests.get(abi.INTERRUPT_IN.unpack_from(message, HEADER_SIZE)[0])
-        if scope is not None:
-            scope.cancel()
+    def refuse(self, unique: int, number: int) -> None:
+        try:
+            os.write(self._fd, messages.error_reply(unique, number))
+        except OSError as error:
+            self._undelivered(unique, error)
+
+    @property
+    def late(self) -> "_DeviceReplies":
+        return self
+
+    def _undelivered(self, unique: int, error: OSError) -> None:
+        """ENOENT: the request was interrupted and nobody waits for it. ENODEV: the next read will say so too."""
+        if error.errno not in (errno.ENOENT, errno.ENODEV):
+            _log.error("the kernel refused the reply to request %d: %s", unique, error.strerror)
+
+
+class _Turns(trio.abc.Instrument):
+    """Gives the others their turn while trio waits."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def before_io_wait(self, timeout: float) -> None:
+        self._lock.release()
+
+    def after_io_wait(self, timeout: float) -> None:
+        self._lock.acquire()
+
+
+@contextlib.contextmanager
+def _taking_turns(lock: threading.Lock) -> Iterator[None]:
+    """Tasks of trio hold the lock, all of them and whatever they do, except while none can go on."""
+    turns = _Turns(lock)
+    lock.acquire()
+    trio.lowlevel.add_instrument(turns)
+    try:
+        yield
+    finally:
+        trio.lowlevel.remove_instrument(turns)
+        lock.release()

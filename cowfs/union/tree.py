@@ -58,7 +58,7 @@ class Tree:
         self.on_stale: Callable[[Node], None] = lambda _: None
         self.quota: Quota | None = None
         self.copies_running = 0
-        self.read_buffer = bytearray(0)
+        self.read_buffer: bytearray | memoryview = bytearray(0)
         self.devices_without_nowait: set[int] = set()
         # Where a base file's content may be shared with its copy; a device that refuses is taken out.
         self.cloning_devices = {upper.device}

@@ -12,6 +12,9 @@ NEWER_THAN_THE_OLDEST_HEADER = {
     "fuse_statx": 39,
     "fuse_statx_in": 39,
     "fuse_statx_out": 39,
+    "fuse_uring_ent_in_out": 42,
+    "fuse_uring_req_header": 42,
+    "fuse_uring_cmd_req": 42,
     "fuse_copy_file_range_out": 45,
 }
 """Structures cannot be tested by #ifdef, so the protocol version at which they came."""

@@ -34,12 +34,20 @@ _CQES = _CQ_HEAD + 5
 _SQE_SIZE = 128
 _CQE_SIZE = 16
 _SQE = struct.Struct("=BBHi QQ II Q 8x")
-"""struct io_uring_sqe without the command: opcode, flags, ioprio, fd, off, addr, len, cmd_flags, user_data, ..."""
+"""struct io_uring_sqe: opcode, flags, ioprio, fd, off, addr, len, cmd_flags, user_data. 80 bytes follow."""
 
 
-def entry(opcode: int, fd: int, tag: int, *, command: int = 0, address: int = 0, length: int = 0) -> bytes:
-    """A submission, to which IORING_OP_URING_CMD's data may be appended. `tag` comes back with its completion."""
-    return _SQE.pack(opcode, 0, 0, fd, command, address, length, 0, tag)
+def entry(
+    opcode: int, fd: int, tag: int, *, command: int = 0, address: int = 0, length: int = 0, data: bytes = b""
+) -> bytes:
+    """A submission, whole: what stays in its place from the one before would have a meaning.
+
+    `data` goes with IORING_OP_URING_CMD and begins at COMMAND_DATA_AT. `tag` comes back with the completion.
+    """
+    return (_SQE.pack(opcode, 0, 0, fd, command, address, length, 0, tag) + data).ljust(_SQE_SIZE, b"\0")
+
+
+COMMAND_DATA_AT = _SQE.size
 
 
 class Ring:
@@ -77,7 +85,7 @@ class Ring:
     def queue(self, submission: bytes) -> None:
         """To be handed over with the next `submit` or `wait`."""
         start = (self._submitted & self._submission_mask) * _SQE_SIZE
-        self._entries[start : start + len(submission)] = submission
+        self._entries[start : start + _SQE_SIZE] = submission
         self._submitted = self._words[self._submitted_at] = self._submitted + 1 & 0xFFFFFFFF
         self._queued += 1
 

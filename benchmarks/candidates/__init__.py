@@ -2,7 +2,7 @@
 
 from benchmarks.candidates.btrfs import BtrfsSnapshot
 from benchmarks.candidates.cowdancer import Cowdancer
-from benchmarks.candidates.cowfs import Cowfs, CowfsOnPyfuse3
+from benchmarks.candidates.cowfs import Cowfs, CowfsOnDevice, CowfsOnPyfuse3
 from benchmarks.candidates.fuse_overlayfs import FuseOverlayfs
 from benchmarks.candidates.interface import Candidate
 from benchmarks.candidates.lvm import LvmClassic, LvmThin
@@ -15,6 +15,7 @@ CANDIDATES: dict[str, Candidate] = {
     candidate.name: candidate
     for candidate in (
         Cowfs(),
+        CowfsOnDevice(),
         CowfsOnPyfuse3(),
         Overlayfs(),
         OverlayfsVolatile(),

@@ -1,9 +1,10 @@
-"""cowfs, by each of its engines."""
+"""cowfs, by each of its engines: its own over io_uring where the kernel has that, and without, and pyfuse3's."""
 
 import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks import io_uring
 from benchmarks.candidates.interface import MountedCandidate, Needs
 
 
@@ -15,6 +16,14 @@ class Cowfs(MountedCandidate):
     def start(self, base: Path, layer: Path, root: Path) -> "subprocess.Popen[bytes]":
         command = [sys.executable, "-m", "cowfs.cli", "-f", "--engine", self.engine, "--layer", str(layer)]
         return subprocess.Popen([*command, "-o", "allow_other,nosuid", str(base), str(root)])
+
+
+class CowfsOnDevice(Cowfs):
+    name = "cowfs-device"
+    engine = "device"
+
+    def why_not(self, ground: Path) -> str | None:
+        return super().why_not(ground) or (None if io_uring.offered() else "the same as cowfs: no FUSE over io_uring")
 
 
 class CowfsOnPyfuse3(Cowfs):

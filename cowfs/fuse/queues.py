@@ -26,7 +26,7 @@ from cowfs.fuse.engine import Counters
 from cowfs.fuse.handlers import Message
 from cowfs.fuse.messages import HEADER_SIZE, OUT_HEADER_SIZE
 from cowfs.fuse.negotiation import MAX_WRITE
-from cowfs.io_uring import IORING_OP_READ, IORING_OP_URING_CMD, Ring, entry
+from cowfs.io_uring import COMMAND_DATA_AT, IORING_OP_READ, IORING_OP_URING_CMD, Ring, entry
 from cowfs.union.tree import Tree
 
 PLACES = 16
@@ -172,15 +172,15 @@ class _Worker(threading.Thread):
         wait, lock = ring.wait, self._dispatcher.lock
         while not self._ending:
             for tag, result in wait():
+                if result < 0:
+                    if result != -errno.ENOTCONN:  # unmounted
+                        _log.error("a queue of /dev/fuse failed: %s", os.strerror(-result))
+                    return
                 if tag == _WAKE:
                     while self._late:
                         place, unique, number, body = self._late.popleft()
                         place.finish(unique, number, body)
                     self._await_wake(ring)
-                elif result < 0:
-                    if result != -errno.ENOTCONN:
-                        _log.error("a queue of /dev/fuse failed: %s", os.strerror(-result))
-                    return
                 else:
                     with lock:
                         self._answer(places[tag])
@@ -213,19 +213,20 @@ class _Place:
         address = linux.address_of(memory) + start
         iovecs = (address, abi.URING_HEADER.size, address + _HEADER_ROOM, MAX_WRITE)
         _ADDRESSES.pack_into(self._memory, _ADDRESSES_AT, *iovecs)
-        submission = entry(
-            IORING_OP_URING_CMD, fd, number, command=abi.URING_REGISTER, address=address + _ADDRESSES_AT, length=2
+        data = abi.URING_COMMAND.pack(0, 0, queue, b"")
+        self.registration = entry(
+            IORING_OP_URING_CMD,
+            fd,
+            number,
+            command=abi.URING_REGISTER,
+            address=address + _ADDRESSES_AT,
+            length=len(iovecs) // 2,
+            data=data,
         )
-        self.registration = submission + abi.URING_COMMAND.pack(0, 0, queue, b"")
-        again = entry(IORING_OP_URING_CMD, fd, number, command=abi.URING_COMMIT_AND_FETCH)
-        ready = abi.URING_COMMAND.pack(0, 0, queue, b"")
-        commit_at = abi.URING_COMMAND.offset("commit_id")
-        self._commit = (
-            again + ready[:commit_at],
-            self.header[_COMMIT_AT : _COMMIT_AT + 8],
-            ready[commit_at + 8 :],
-        )
-        """The submission that gives the reply: what stays the same, and the number that the kernel gave the request."""
+        commit = entry(IORING_OP_URING_CMD, fd, number, command=abi.URING_COMMIT_AND_FETCH, data=data)
+        own = COMMAND_DATA_AT + abi.URING_COMMAND.offset("commit_id")
+        self._commit = (commit[:own], self.header[_COMMIT_AT : _COMMIT_AT + 8], commit[own + 8 :])
+        """The submission that gives the reply: in the middle the number that the kernel gave the request."""
         self._whole_header = self.header[:HEADER_SIZE]
 
     def message(self, opcode: int, length: int) -> Message:

@@ -83,21 +83,17 @@ class Ring:
         self._taken = 0
 
     def queue(self, submission: bytes) -> None:
-        """To be handed over with the next `submit` or `wait`."""
+        """To be handed over with the next `enter`."""
         start = (self._submitted & self._submission_mask) * _SQE_SIZE
         self._entries[start : start + _SQE_SIZE] = submission
         self._submitted = self._words[self._submitted_at] = self._submitted + 1 & 0xFFFFFFFF
         self._queued += 1
 
-    def submit(self) -> list[tuple[int, int]]:
-        """Hands over what was queued; (tag, result) of what is complete at once. A negative result is an errno."""
-        return self._enter(0)
+    def enter(self, awaited: int) -> list[tuple[int, int]]:
+        """Hands over what was queued and waits until as many requests are complete, or a signal comes.
 
-    def wait(self) -> list[tuple[int, int]]:
-        """The same, when something is complete; nothing may be, after a signal."""
-        return self._enter(1)
-
-    def _enter(self, awaited: int) -> list[tuple[int, int]]:
+        (tag, result) of all that are; a negative result is an errno.
+        """
         queued, self._queued = self._queued, 0
         linux.io_uring_enter(self._fd, queued, awaited, _ENTER_GETEVENTS)
         completed = self._words[self._completed_at]

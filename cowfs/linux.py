@@ -98,9 +98,6 @@ _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctype
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.syncfs.argtypes = (ctypes.c_int,)
 _libc.syscall.restype = ctypes.c_long
-_enter = _libc["syscall"]  # another object of the same function, whose arguments are converted without a look at each
-_enter.restype = ctypes.c_long
-_enter.argtypes = (*[ctypes.c_long] * 5, ctypes.c_void_p, ctypes.c_size_t)
 
 
 def _raise_errno(name: bytes | None = None) -> None:
@@ -243,7 +240,7 @@ def io_uring_setup(entries: int, parameters: bytearray) -> int:
 
 def io_uring_enter(fd: int, submit: int, wait: int, flags: int) -> None:
     """io_uring_enter(2). Returns early, with everything submitted, when a signal comes."""
-    if _enter(_SYS_IO_URING_ENTER, fd, submit, wait, flags, None, 0) < 0 and ctypes.get_errno() != errno.EINTR:
+    if _libc.syscall(_SYS_IO_URING_ENTER, fd, submit, wait, flags, None, 0) < 0 and ctypes.get_errno() != errno.EINTR:
         _raise_errno()
 
 

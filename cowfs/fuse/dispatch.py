@@ -29,10 +29,8 @@ _log = logging.getLogger("cowfs")
 class Replies(Protocol):
     """Takes the reply to one request, or to each."""
 
-    def reply(self, unique: int, body: bytes | memoryview) -> None: ...
-
-    def refuse(self, unique: int, number: int) -> None:
-        """The request failed with this errno."""
+    def reply(self, unique: int, body: bytes | memoryview, number: int = 0) -> None:
+        """With an errno and no body when the request failed."""
 
     @property
     def late(self) -> "Replies":
@@ -86,17 +84,14 @@ class Dispatcher:
             self._failed(to, unique, opcode, error)
         else:
             if body is not None:
-                self._reply(to, unique, body)
-
-    def _reply(self, to: Replies, unique: int, body: bytes | memoryview) -> None:
-        if self._debug is not None:
-            self._debug(messages.describe_reply(unique, 0, len(body)))
-        to.reply(unique, body)
+                if self._debug is not None:
+                    self._debug(messages.describe_reply(unique, 0, len(body)))
+                to.reply(unique, body)
 
     def _refuse(self, to: Replies, unique: int, number: int) -> None:
         if self._debug is not None:
             self._debug(messages.describe_reply(unique, number, 0))
-        to.refuse(unique, number)
+        to.reply(unique, b"", number)
 
     def _failed(self, to: Replies, unique: int, opcode: int, error: Exception) -> None:
         """A defect in cowfs: the caller gets EIO, the log one line, and --debug the traceback."""
@@ -135,7 +130,9 @@ class Dispatcher:
             if scope.cancelled_caught:
                 self._refuse(to, unique, errno.EINTR)
             elif body is not None:
-                self._reply(to, unique, body)
+                if self._debug is not None:
+                    self._debug(messages.describe_reply(unique, 0, len(body)))
+                to.reply(unique, body)
         finally:
             del self.slow_requests[unique]
 

@@ -116,17 +116,17 @@ class _Worker(threading.Thread):
         self.problem: OSError | None = None
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
         self._ending = False
-        self._late: deque[tuple[_Place, int, int, bytes | memoryview]] = deque()
-        """Replies that tasks give: place, unique number, errno, body."""
+        self._late: deque[tuple[_Place, int, bytes | memoryview, int]] = deque()
+        """Replies that tasks give, as `reply` takes them."""
 
     def end(self) -> None:
         self._ending = True
         self.registering.set()
         os.eventfd_write(self._wake, 1)
 
-    def reply_later(self, place: "_Place", unique: int, number: int, body: bytes | memoryview) -> None:
+    def reply_later(self, place: "_Place", unique: int, body: bytes | memoryview, number: int) -> None:
         """From another thread."""
-        self._late.append((place, unique, number, body))
+        self._late.append((place, unique, body, number))
         os.eventfd_write(self._wake, 1)
 
     def run(self) -> None:
@@ -161,7 +161,7 @@ class _Worker(threading.Thread):
         self._await_wake(ring)
         for place in places:
             ring.queue(place.registration)
-        for _, result in ring.submit():
+        for _, result in ring.enter(0):
             if result < 0:
                 raise OSError(-result, os.strerror(-result))
 
@@ -169,17 +169,17 @@ class _Worker(threading.Thread):
         ring.queue(entry(IORING_OP_READ, self._wake, _WAKE, address=self._wake_address, length=8))
 
     def _serve(self, ring: Ring, places: "list[_Place]") -> None:
-        wait, lock = ring.wait, self._dispatcher.lock
+        enter, lock = ring.enter, self._dispatcher.lock
         while not self._ending:
-            for tag, result in wait():
+            for tag, result in enter(1):
                 if result < 0:
                     if result != -errno.ENOTCONN:  # unmounted
                         _log.error("a queue of /dev/fuse failed: %s", os.strerror(-result))
                     return
                 if tag == _WAKE:
                     while self._late:
-                        place, unique, number, body = self._late.popleft()
-                        place.finish(unique, number, body)
+                        place, unique, body, number = self._late.popleft()
+                        place.reply(unique, body, number)
                     self._await_wake(ring)
                 else:
                     with lock:
@@ -242,18 +242,8 @@ class _Place:
         self._memory[start + HEADER_SIZE : _HEADER_ROOM] = operation
         return cast(bytes, self._memory[start : start + length])  # no name is looked for in it
 
-    def reply(self, unique: int, body: bytes | memoryview) -> None:
-        self.finish(unique, 0, body)
-
-    def refuse(self, unique: int, number: int) -> None:
-        self.finish(unique, number, b"")
-
-    @property
-    def late(self) -> "_LateReplies":
-        return _LateReplies(self._worker, self)
-
-    def finish(self, unique: int, number: int, body: bytes | memoryview) -> None:
-        """Gives the reply, and the place for the next request. Only the worker may."""
+    def reply(self, unique: int, body: bytes | memoryview, number: int = 0) -> None:
+        """Gives the place back as well, for the next request. Only the worker may."""
         size = len(body)
         if size and not (isinstance(body, memoryview) and body.obj is self.payload.obj):
             self.payload[:size] = body
@@ -261,17 +251,18 @@ class _Place:
         _SIZE.pack_into(self.header, _SIZE_AT, size)
         self._queue(b"".join(self._commit))
 
+    @property
+    def late(self) -> "_LateReplies":
+        return _LateReplies(self._worker, self)
+
 
 class _LateReplies:
     def __init__(self, worker: _Worker, place: _Place) -> None:
         self._worker = worker
         self._place = place
 
-    def reply(self, unique: int, body: bytes | memoryview) -> None:
-        self._worker.reply_later(self._place, unique, 0, body)
-
-    def refuse(self, unique: int, number: int) -> None:
-        self._worker.reply_later(self._place, unique, number, b"")
+    def reply(self, unique: int, body: bytes | memoryview, number: int = 0) -> None:
+        self._worker.reply_later(self._place, unique, body, number)
 
     @property
     def late(self) -> "_LateReplies":

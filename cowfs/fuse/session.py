@@ -205,31 +205,22 @@ class _DeviceReplies:
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
-    def reply(self, unique: int, body: bytes | memoryview) -> None:
+    def reply(self, unique: int, body: bytes | memoryview, number: int = 0) -> None:
         size = len(body)
-        header = messages.reply_header(unique, size)
+        header = messages.reply_header(unique, size) if not number else messages.error_reply(unique, number)
         try:
             if size <= JOIN_LIMIT:
                 os.write(self._fd, header + body)
             else:
                 os.writev(self._fd, (header, body))
         except OSError as error:
-            self._undelivered(unique, error)
-
-    def refuse(self, unique: int, number: int) -> None:
-        try:
-            os.write(self._fd, messages.error_reply(unique, number))
-        except OSError as error:
-            self._undelivered(unique, error)
+            # ENOENT: the request was interrupted and nobody waits for it. ENODEV: the next read will say so too.
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                _log.error("the kernel refused the reply to request %d: %s", unique, error.strerror)
 
     @property
     def late(self) -> "_DeviceReplies":
         return self
-
-    def _undelivered(self, unique: int, error: OSError) -> None:
-        """ENOENT: the request was interrupted and nobody waits for it. ENODEV: the next read will say so too."""
-        if error.errno not in (errno.ENOENT, errno.ENODEV):
-            _log.error("the kernel refused the reply to request %d: %s", unique, error.strerror)
 
 
 class _Turns(trio.abc.Instrument):

@@ -183,6 +183,7 @@ def _facts(request: MountRequest, place: layers.Upper, bases: list[Path]) -> dic
         "upper": str(place.upper),
         "temporary": place.temporary,
         "engine": request.engine,
+        "io_uring": False,
         "process": os.getpid(),
     }
 

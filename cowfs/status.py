@@ -25,7 +25,7 @@ def describe(path: Path) -> str:
     rows.append(("state", _state(metadata["state"], directory)))
     rows += [("mounted on", str(mount.mountpoint)) for mount in mounted]
     rows += [
-        ("daemon", f"process {mount.facts['process']}, engine {mount.facts['engine']}")
+        ("daemon", f"process {mount.facts['process']}, engine {_engine(mount.facts)}")
         for mount in mounted[:1]
         if mount.facts
     ]
@@ -53,6 +53,10 @@ def table(found: Iterable[Mounted]) -> str:
         )
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{one:<{widths[0]}}  {two:<{widths[1]}}  {three}".rstrip() for one, two, three in rows)
+
+
+def _engine(facts: dict[str, Any]) -> str:
+    return f"{facts['engine']} over io_uring" if facts.get("io_uring") else str(facts["engine"])
 
 
 def _usage(directory: Path) -> tuple[int, int]:

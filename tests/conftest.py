@@ -7,11 +7,13 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from hypothesis import Phase, settings
 
+from benchmarks import io_uring
 from tests.harness import syscalls
 from tests.harness.bench import Workbench
 from tests.harness.mounts import Mount
@@ -27,10 +29,15 @@ settings.register_profile("soak", max_examples=400, phases=_FIND)
 settings.register_profile("shrink", derandomize=True, max_examples=60, phases=(*_FIND, Phase.shrink))
 settings.load_profile("steady")
 
-ENGINES = ("direct", "pyfuse3")
+ENGINES = ("direct", "device", "pyfuse3")
+"""The first over io_uring, where the kernel has that."""
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # once for all workers, from before the first to after the last
+        switch = ExitStack()
+        switch.enter_context(io_uring.switched_on())
+        config.add_cleanup(switch.close)
     config.addinivalue_line("markers", "root: needs the rights of root")
     config.addinivalue_line("markers", "direct_only: asks for what pyfuse3 has no request for (README, known limits)")
 
@@ -48,7 +55,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes an `engine`, by itself or through `bench`, runs on each that can do what it asks for."""
     if "engine" in metafunc.fixturenames:
         direct_only = metafunc.definition.get_closest_marker("direct_only")
-        metafunc.parametrize("engine", ENGINES[:1] if direct_only else ENGINES)
+        metafunc.parametrize("engine", ENGINES[:2] if direct_only else ENGINES)
 
 
 @pytest.fixture(scope="session")

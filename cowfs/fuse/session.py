@@ -62,6 +62,8 @@ class Session:
         self._queues: Queues | None = None
         self._buffer = bytearray(BUFFER_SIZE)
         self._ended = False
+        self._problem = ""
+        """Why it ended, if not as it should."""
         self._neighbour = Neighbour()
         self._last_thread = 0
         self._streak = 0
@@ -80,6 +82,7 @@ class Session:
                 _log.info("the kernel offers FUSE over io_uring but no ring: %s", error.strerror)
             else:
                 self._queues = queues
+                self._settings.facts["io_uring"] = True
                 self._handlers.wanted |= InitFlag.OVER_IO_URING
         return self._handlers.init(number, message)
 
@@ -112,7 +115,7 @@ class Session:
         if problems:
             raise problems[0]
         if self._ended:
-            raise MountError(errno.ECONNABORTED, "The kernel broke off while the file system was being mounted.")
+            raise MountError(errno.ECONNABORTED, self._problem or "the kernel ended the connection")
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
@@ -129,6 +132,8 @@ class Session:
                     nursery.cancel_scope.cancel()
         finally:
             self._dispatcher.end()
+            if self._problem:
+                _log.error("%s", self._problem)
             if self._queues is not None:
                 self._queues.close()
 
@@ -149,7 +154,7 @@ class Session:
                     continue  # ENOENT: the caller was killed before its request was read
                 self._ended = True
                 if error.errno != errno.ENODEV:
-                    _log.error("reading %s failed: %s", "/dev/fuse", error.strerror)
+                    self._problem = f"reading /dev/fuse failed: {error.strerror}"
                 return
             if length < HEADER_SIZE:
                 self._ended = True  # no device ends so, but a socket in a test
@@ -187,7 +192,8 @@ class Session:
             queues.register()
         except QueuesError as error:
             self._ended = True
-            _log.error("the kernel refused the queues of io_uring that it had offered: %s", error.strerror)
+            reason = error.strerror
+            self._problem = f"the kernel offers FUSE over io_uring, then refuses it ({reason}); --engine device does without"
 
     def _forget_attributes(self, node: Node) -> None:
         """Tells the kernel of a change that the reply to come does not tell of.

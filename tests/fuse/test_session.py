@@ -92,7 +92,7 @@ def kernel(tree: Tree, lines: list[str]) -> Iterator[Kernel]:
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
     device = Device(theirs.detach(), Path("/nowhere"))
-    kernel = Kernel(Session(device, tree, EngineSettings(debug=lines.append)), ours)
+    kernel = Kernel(Session(device, tree, EngineSettings(debug=lines.append, io_uring=False)), ours)
     yield kernel
     kernel.hang_up()
     device.close()

@@ -9,10 +9,16 @@ import matplotlib.pyplot as plt
 from benchmarks.candidates import CANDIDATES, REFERENCE
 from benchmarks.results import Results
 
-OURS, ENGINE, KERNEL, OTHER = "#c0392b", "#e59866", "#34495e", "#95a5a6"
-COLOURS = {"cowfs": OURS, "cowfs-pyfuse3": ENGINE, "overlayfs": KERNEL, "overlayfs-volatile": "#5d6d7e"}
+OURS, DEVICE, ENGINE, KERNEL, OTHER = "#c0392b", "#d98880", "#e59866", "#34495e", "#95a5a6"
+COLOURS = {
+    "cowfs": OURS,
+    "cowfs-device": DEVICE,
+    "cowfs-pyfuse3": ENGINE,
+    "overlayfs": KERNEL,
+    "overlayfs-volatile": "#5d6d7e",
+}
 
-GLANCE_COLOURS = {"cowfs": OURS, "fuse-overlayfs": "#7f8c8d", "copy": "#d5dbdb"}
+GLANCE_COLOURS = {"cowfs": OURS, "cowfs-device": DEVICE, "fuse-overlayfs": "#7f8c8d", "copy": "#d5dbdb"}
 GLANCE = {
     "build of hello": ("hello-j2", "tmpfs", "build, s"),
     "build of redis": ("redis-j2", "tmpfs", "build, s"),

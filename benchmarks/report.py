@@ -83,7 +83,8 @@ def machine_lines(machine: dict[str, Any]) -> list[str]:
     host = machine.get("host")
     on = f" In a guest on {host['processors']} x {host['processor']}, Linux {host['kernel']}." if host else ""
     where = f"{machine['processors']} x {machine['processor']}, {machine['memory_gib']} GiB, Linux {machine['kernel']}"
-    return [f"{where}, {machine['date']}.{on}", "", f"Versions: {versions}.", ""]
+    ring = " FUSE over io_uring is switched on, and cowfs uses it." if machine.get("fuse_over_io_uring") else ""
+    return [f"{where}, {machine['date']}.{ring}{on}", "", f"Versions: {versions}.", ""]
 
 
 def loaded(directory: Path, order: Iterable[str]) -> dict[str, Results]:
@@ -104,7 +105,7 @@ def write(directory: Path) -> Path:
     for one in list(host.values())[:1]:
         lines += machine_lines(one.machine)
     lines += ["![at a glance](glance.svg)", "", "## What each needs", "", *needs_table(), ""]
-    lines += ["## Targets", "", *targets.table(host), ""]
+    lines += ["## Targets", "", "In bold what is missed.", "", *targets.table(host), ""]
     for name, results in host.items():
         lines += section(results, REFERENCE)
         for plot in plots.draw(results, directory, REFERENCE):

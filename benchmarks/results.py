@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from benchmarks import io_uring
+
 DIRECTORY = Path(__file__).with_name("results")
 
 Figures = dict[str, float]
@@ -91,6 +93,7 @@ def machine() -> dict[str, Any]:
         "processor": processors[0].partition(":")[2].strip() if processors else platform.machine(),
         "processors": os.cpu_count(),
         "memory_gib": round(int(memory) / (1 << 20), 1),
+        "fuse_over_io_uring": io_uring.offered(),
         "load_before": os.getloadavg()[0],
         "versions": {"python": platform.python_version()} | dict(line.split("\t") for line in listed.splitlines()),
     }

@@ -10,7 +10,7 @@ from benchmarks.candidates.interface import MountedCandidate, Needs
 
 class Cowfs(MountedCandidate):
     name = "cowfs"
-    needs = Needs("none", "/dev/fuse open to users")
+    needs = Needs("none", "/dev/fuse open to users; the fastest with FUSE over io_uring switched on")
     engine = "direct"
 
     def start(self, base: Path, layer: Path, root: Path) -> "subprocess.Popen[bytes]":
@@ -19,7 +19,10 @@ class Cowfs(MountedCandidate):
 
 
 class CowfsOnDevice(Cowfs):
+    """As kernels come: FUSE over io_uring is off in them."""
+
     name = "cowfs-device"
+    needs = Needs("none", "/dev/fuse open to users")
     engine = "device"
 
     def why_not(self, ground: Path) -> str | None:

@@ -14,7 +14,8 @@ SECONDS = 120
 
 def run(bench: Bench) -> None:
     archive = repository(bench.cache)
-    names = ["cowfs", "cowfs-pyfuse3", "overlayfs", "fuse-overlayfs", "unionfs-fuse", "copy", "cowdancer"]
+    ours = ["cowfs", "cowfs-device", "cowfs-pyfuse3"]
+    names = [*ours, "overlayfs", "fuse-overlayfs", "unionfs-fuse", "copy", "cowdancer"]
 
     def make_base(base: Path) -> None:
         base.mkdir()

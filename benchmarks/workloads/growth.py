@@ -13,7 +13,7 @@ from benchmarks.results import Figures
 TITLE = "Growth with the number of files in the base"
 SECONDS = 120
 
-NAMES = ("cowfs", "overlayfs", "fuse-overlayfs")
+NAMES = ("cowfs", "cowfs-device", "overlayfs", "fuse-overlayfs")
 SIZES = (10_000, 100_000, 1_000_000)
 IN_A_DIRECTORY = 1000
 LOOKED_UP = 5000

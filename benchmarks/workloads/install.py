@@ -14,7 +14,8 @@ from benchmarks.inputs import package_base
 from benchmarks.results import Figures
 from benchmarks.workloads.build import kernel_file_systems
 
-NAMES = ("cowfs", "overlayfs", "overlayfs-volatile", "fuse-overlayfs", "copy", "lvm-classic", "lvm-thin")
+OVERLAYS = ("overlayfs", "overlayfs-volatile", "fuse-overlayfs")
+NAMES = ("cowfs", "cowfs-device", *OVERLAYS, "copy", "lvm-classic", "lvm-thin")
 
 ENVIRONMENT = {
     "PATH": os.defpath + ":/usr/sbin:/sbin",

@@ -14,7 +14,7 @@ from benchmarks.results import Figures
 TITLE = "The operations one by one"
 SECONDS = 210
 
-NAMES = ("cowfs", "cowfs-pyfuse3", "overlayfs", "fuse-overlayfs", "unionfs-fuse")
+NAMES = ("cowfs", "cowfs-device", "cowfs-pyfuse3", "overlayfs", "fuse-overlayfs", "unionfs-fuse")
 LARGE_BYTES = 1 << 30
 
 DIRECTORIES = 100
@@ -153,7 +153,7 @@ def large_file(root: str, size: int) -> Figures:
 
 def run(bench: Bench) -> None:
     large_bytes = LARGE_BYTES // 16 if bench.quick else LARGE_BYTES
-    names = ("cowfs", "overlayfs", "fuse-overlayfs") if bench.quick else NAMES
+    names = ("cowfs", "cowfs-device", "overlayfs", "fuse-overlayfs") if bench.quick else NAMES
     bench.results.details["large file, bytes"] = large_bytes
     bench.over_a_base(
         {"tmpfs": names}, partial(make_base, large_bytes=large_bytes), partial(measure, large_bytes=large_bytes)

@@ -13,7 +13,7 @@ from benchmarks.results import Figures
 TITLE = "Many sessions at once over one base, each compiles a small project"
 SECONDS = 90
 
-NAMES = ("cowfs", "overlayfs", "fuse-overlayfs", "copy")
+NAMES = ("cowfs", "cowfs-device", "overlayfs", "fuse-overlayfs", "copy")
 AT_ONCE = (1, 2, 4, 8)
 
 

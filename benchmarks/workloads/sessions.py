@@ -28,7 +28,7 @@ def run(bench: Bench) -> None:
         "tmpfs": [name for name in everywhere if not name.startswith("lvm")],
     }
     if bench.quick:
-        settings = {"tmpfs": ["cowfs", "overlayfs", "copy"]}
+        settings = {"tmpfs": ["cowfs", "cowfs-device", "overlayfs", "copy"]}
 
     def make_base(base: Path) -> None:
         subprocess.run(["cp", "-a", str(source), str(base)], check=True)

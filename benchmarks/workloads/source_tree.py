@@ -16,11 +16,11 @@ SECONDS = 200
 
 def run(bench: Bench, files: int = TREE_FILES) -> None:
     tarball = linux_tree(bench.cache)
-    layered = ["cowfs", "overlayfs", "overlayfs-volatile", "fuse-overlayfs", "unionfs-fuse", "copy"]
+    layered = ["cowfs", "cowfs-device", "overlayfs", "overlayfs-volatile", "fuse-overlayfs", "unionfs-fuse", "copy"]
     settings = {
         "ext4": [*layered, "cowdancer", "lvm-classic", "lvm-thin"],
         "btrfs": ["btrfs-snapshot"],
-        "tmpfs": ["cowfs", "overlayfs", "fuse-overlayfs", "copy"],
+        "tmpfs": ["cowfs", "cowfs-device", "overlayfs", "fuse-overlayfs", "copy"],
     }
 
     def make_base(base: Path) -> None:

@@ -19,7 +19,7 @@ SECONDS = 90
 def run(bench: Bench) -> None:
     source = debian(bench.cache, bench.suite)
     kernel = ["overlayfs", "copy", "cowdancer"]
-    user_space = ["cowfs", "cowfs-pyfuse3", "fuse-overlayfs", "unionfs-fuse"]
+    user_space = ["cowfs", "cowfs-device", "cowfs-pyfuse3", "fuse-overlayfs", "unionfs-fuse"]
     settings = {"ext4": [*kernel, *user_space, "lvm-classic", "lvm-thin"], "btrfs": ["btrfs-snapshot"]}
 
     def make_base(base: Path) -> None:

@@ -192,8 +192,8 @@ class Session:
             queues.register()
         except QueuesError as error:
             self._ended = True
-            reason = error.strerror
-            self._problem = f"the kernel offers FUSE over io_uring, then refuses it ({reason}); --engine device does without"
+            reason = f"({error.strerror}); --engine device does without"
+            self._problem = f"the kernel offers FUSE over io_uring and then refuses it {reason}"
 
     def _forget_attributes(self, node: Node) -> None:
         """Tells the kernel of a change that the reply to come does not tell of.

@@ -90,9 +90,9 @@ class Mount:
                 self._session = Session(self._device, self.tree, self._settings)
                 try:
                     self._session.settle()
-                except OSError as error:
+                except OSError:
                     _unmount_quietly(self._device)
-                    raise MountError(error.errno, f"Cannot mount on {request.mountpoint}: {error.strerror}.") from error
+                    raise
             self._end = undo.pop_all()
 
     def _open(self, undo: ExitStack) -> OpenLayer:

@@ -24,9 +24,9 @@ from cowfs.fuse.abi import Opcode
 from cowfs.fuse.dispatch import Dispatcher
 from cowfs.fuse.engine import Counters
 from cowfs.fuse.handlers import Message
+from cowfs.fuse.io_uring import COMMAND_DATA_AT, IORING_OP_READ, IORING_OP_URING_CMD, Ring, entry
 from cowfs.fuse.messages import HEADER_SIZE, OUT_HEADER_SIZE
 from cowfs.fuse.negotiation import MAX_WRITE
-from cowfs.io_uring import COMMAND_DATA_AT, IORING_OP_READ, IORING_OP_URING_CMD, Ring, entry
 from cowfs.union.tree import Tree
 
 PLACES = 16
@@ -52,14 +52,11 @@ _HEADER_ROOM = mmap.PAGESIZE
 _log = logging.getLogger("cowfs")
 
 
-class QueuesError(OSError):
-    """The kernel does not let us: then without."""
-
-
 class Queues:
     """All the queues of one mount. `open`, then INIT is answered, then `register`."""
 
     def __init__(self, fd: int, tree: Tree, dispatcher: Dispatcher, counters: Counters) -> None:
+        """Raises OSError where /sys is not there to tell of the processors."""
         allowed = sorted(os.sched_getaffinity(0))
         queues: dict[int, list[int]] = {processor: [] for processor in allowed}
         for number in range(_possible_processors()):
@@ -69,13 +66,13 @@ class Queues:
         ]
 
     def open(self) -> None:
-        """Starts the threads, with a ring and memory for each. Raises QueuesError, and all is as it was."""
+        """Starts the threads, with a ring and memory for each. Raises OSError, and all is as it was."""
         for worker in self._workers:
             worker.start()
         self._all_reach_the_next_step()
 
     def register(self) -> None:
-        """Requests come from now on. Raises QueuesError: then no request is answered any more."""
+        """Requests come from now on. Raises OSError: then no request is answered any more."""
         for worker in self._workers:
             worker.registering.set()
         self._all_reach_the_next_step()
@@ -87,7 +84,7 @@ class Queues:
         for worker in self._workers:
             if worker.problem is not None:
                 self.close()
-                raise QueuesError(worker.problem.errno, worker.problem.strerror)
+                raise worker.problem
 
     def close(self) -> None:
         """Ends the threads, between two requests. The caller must not hold the dispatcher's lock."""

@@ -26,7 +26,7 @@ from cowfs.fuse.handlers import ROOT_NAME, Message, Reply
 from cowfs.fuse.messages import HEADER_SIZE
 from cowfs.fuse.negotiation import BUFFER_SIZE
 from cowfs.fuse.neighbour import STREAK, Neighbour
-from cowfs.fuse.queues import Queues, QueuesError
+from cowfs.fuse.queues import Queues
 from cowfs.union.nodes import Node
 from cowfs.union.tree import Tree
 
@@ -75,11 +75,11 @@ class Session:
     def _init(self, number: int, message: Message) -> Reply:
         """Queues are agreed on only when they are there: the kernel then waits for them, whatever becomes of them."""
         if self._settings.io_uring and messages.decode_init(message).flags & InitFlag.OVER_IO_URING:
-            queues = Queues(self._fd, self._tree, self._dispatcher, self._counters)
             try:
+                queues = Queues(self._fd, self._tree, self._dispatcher, self._counters)
                 queues.open()
-            except QueuesError as error:
-                _log.info("the kernel offers FUSE over io_uring but no ring: %s", error.strerror)
+            except OSError as error:
+                _log.info("the kernel offers FUSE over io_uring, which cannot be used: %s", error)
             else:
                 self._queues = queues
                 self._settings.facts["io_uring"] = True
@@ -112,10 +112,12 @@ class Session:
             with self._dispatcher.lock:
                 self._serve_burst(0)
         self._table[Opcode.LOOKUP] = lookup
+        if self._problem:
+            text = f"cannot mount on {self._device.mountpoint}: {self._problem}"
+            raise MountError(errno.ECONNABORTED, text)
+        thread.join()  # whoever saw the mount may have unmounted it meanwhile
         if problems:
             raise problems[0]
-        if self._ended:
-            raise MountError(errno.ECONNABORTED, self._problem or "the kernel ended the connection")
 
     @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
@@ -190,7 +192,7 @@ class Session:
     def _register_queues(self, queues: Queues) -> None:
         try:
             queues.register()
-        except QueuesError as error:
+        except OSError as error:
             self._ended = True
             reason = f"({error.strerror}); --engine device does without"
             self._problem = f"the kernel offers FUSE over io_uring and then refuses it {reason}"

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from cowfs import linux
-from cowfs.io_uring import IORING_OP_READ, IORING_OP_URING_CMD, Ring, entry
+from cowfs.fuse.io_uring import IORING_OP_READ, IORING_OP_URING_CMD, Ring, entry
 
 NO_OPERATION = 0
 """IORING_OP_NOP"""

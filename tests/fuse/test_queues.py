@@ -12,7 +12,7 @@ import pytest
 
 from benchmarks import io_uring
 from cowfs import linux
-from cowfs.fuse import abi
+from cowfs.fuse import abi, queues
 from cowfs.fuse.engine import read_statistics
 from cowfs.fuse.queues import PLACES
 from tests.harness.bench import Workbench
@@ -115,14 +115,19 @@ def test_more_slow_requests_than_places(bench: Workbench) -> None:
     assert read_statistics(mount.point)["slow"] >= len(names)
 
 
-def test_where_a_process_may_have_no_ring_it_works_without(bench: Workbench) -> None:
-    """As with kernel.io_uring_disabled=2, or in a container whose seccomp filter forbids it."""
+def refuse(*_: object) -> int:
+    raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
-    def refuse(*_: object) -> int:
-        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
 
+@pytest.mark.parametrize(
+    ("module", "name", "value"),
+    [(linux, "io_uring_setup", refuse), (queues, "_POSSIBLE_PROCESSORS", "/nowhere")],
+    ids=["forbidden", "no-sysfs"],
+)
+def test_where_it_cannot_be_had_it_works_without(bench: Workbench, module: object, name: str, value: object) -> None:
+    """As with kernel.io_uring_disabled=2, in a container whose seccomp filter forbids it, in a chroot without /sys."""
     mount = bench.mount(bench.base(BASE), start=False)
-    mount.sabotage = replacing(linux, "io_uring_setup", refuse)
+    mount.sabotage = replacing(module, name, value)
     mount.start()
     assert not over_io_uring(mount)
     assert (mount.point / "d" / "f").read_bytes() == b"content"

@@ -33,6 +33,10 @@ PLACES = 16
 """Requests that a queue can have under way, a slow one too; further ones wait in the kernel. Memory is taken only
 for as many as there really are, since the kernel takes the one first that came back last."""
 
+READ_AHEAD = 128 * 1024
+"""A read of so many bytes is one that nobody waits for yet: while such come, the thread may go to another processor,
+and the caller takes what was read before while the next is read."""
+
 _POSSIBLE_PROCESSORS = "/sys/devices/system/cpu/possible"
 _START_SECONDS = 10
 
@@ -43,6 +47,8 @@ _OPERATION_AT = abi.URING_HEADER.offset("op_in")
 _COMMIT_AT = abi.URING_HEADER.offset("ring_ent_in_out.commit_id")
 _SIZE_AT = abi.URING_HEADER.offset("ring_ent_in_out.payload_sz")
 _SIZE = struct.Struct("=I")
+_READ_SIZE_AT = _OPERATION_AT + abi.READ_IN.offset("size")
+_READ_SIZE = struct.Struct("=I")
 _ADDRESSES = struct.Struct("=4Q")
 """Two struct iovec: header and payload."""
 _ADDRESSES_AT = 1024
@@ -91,7 +97,7 @@ class Queues:
         for worker in self._workers:
             worker.end()
         for worker in self._workers:
-            worker.join()
+            worker.close()
 
 
 class _Worker(threading.Thread):
@@ -106,12 +112,15 @@ class _Worker(threading.Thread):
         self._dispatcher = dispatcher
         self._counters = counters
         self._processor = processor
+        self._allowed = os.sched_getaffinity(0)
+        self._bound = False
         self._queues = queues
         self.reached = threading.Event()
         """Set when the thread has done what it was last told to."""
         self.registering = threading.Event()
         self.problem: OSError | None = None
         self._wake = os.eventfd(0, os.EFD_CLOEXEC)
+        self._wake_address = 0
         self._ending = False
         self._late: deque[tuple[_Place, int, bytes | memoryview, int]] = deque()
         """Replies that tasks give, as `reply` takes them."""
@@ -121,6 +130,11 @@ class _Worker(threading.Thread):
         self.registering.set()
         os.eventfd_write(self._wake, 1)
 
+    def close(self) -> None:
+        """Waits for the end."""
+        self.join()
+        os.close(self._wake)
+
     def reply_later(self, place: "_Place", unique: int, body: bytes | memoryview, number: int) -> None:
         """From another thread."""
         self._late.append((place, unique, body, number))
@@ -128,8 +142,7 @@ class _Worker(threading.Thread):
 
     def run(self) -> None:
         try:
-            with suppress(OSError):  # no more than a pity
-                os.sched_setaffinity(0, {self._processor})
+            self._bind(True)
             count = PLACES * len(self._queues)
             ring = Ring(count + 1)
             try:
@@ -147,9 +160,8 @@ class _Worker(threading.Thread):
                 self._serve(ring, places)
             finally:
                 ring.close()
-        except OSError as error:
-            self.problem = error
-            _log.debug("the queue of processor %d: %s", self._processor, error.strerror)
+        except Exception as error:
+            self.problem = error if isinstance(error, OSError) else OSError(errno.EIO, repr(error))
         finally:
             self.reached.set()
 
@@ -189,11 +201,21 @@ class _Worker(threading.Thread):
         message = place.message(opcode, length)
         if opcode == Opcode.READ:
             self._tree.read_buffer = place.payload
+            self._bind(_READ_SIZE.unpack_from(place.header, _READ_SIZE_AT)[0] < READ_AHEAD)
+        elif not self._bound:
+            self._bind(True)
         if opcode >= abi.OPCODE_LIMIT:
             opcode = 0  # no such opcode: answered and counted as unknown
         self._dispatcher.answer(place, opcode, unique, node, message, length)
         self._counters.requests[opcode] += 1
         self._counters.nanoseconds[opcode] += clock() - started
+
+    def _bind(self, bound: bool) -> None:
+        """To its processor, or to none."""
+        if bound != self._bound:
+            self._bound = bound
+            with suppress(OSError):  # no more than a pity
+                os.sched_setaffinity(0, {self._processor} if bound else self._allowed)
 
 
 class _Place:

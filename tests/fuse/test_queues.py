@@ -15,6 +15,7 @@ from cowfs import linux
 from cowfs.fuse import abi, queues
 from cowfs.fuse.engine import read_statistics
 from cowfs.fuse.queues import PLACES
+from tests.harness.actions import opened
 from tests.harness.bench import Workbench
 from tests.harness.mounts import Mount, MountError
 from tests.harness.trees import Description, directory, file
@@ -49,13 +50,27 @@ def test_the_engine_uses_it_unless_told_not_to(bench: Workbench) -> None:
     assert not over_io_uring(bench.mount(bench.base(BASE, "other"), name="without"))
 
 
-def test_a_thread_waits_on_each_processor(bench: Workbench) -> None:
-    mount = bench.mounted(BASE)
+def bound(mount: Mount) -> list[int]:
+    """The processors to which a thread of the daemon is bound."""
     tasks = [int(task.name) for task in Path(f"/proc/{mount.daemon}/task").iterdir()]
-    bound = [os.sched_getaffinity(task) for task in tasks]
-    everywhere = os.sched_getaffinity(0)
-    assert sorted(next(iter(one)) for one in bound if len(one) == 1) == sorted(everywhere)
-    assert everywhere in bound, "the thread for all else"
+    return sorted(min(one) for one in map(os.sched_getaffinity, tasks) if len(one) == 1)
+
+
+def test_a_thread_waits_on_each_processor_but_while_it_reads_ahead(bench: Workbench) -> None:
+    everywhere = sorted(os.sched_getaffinity(0))
+    mount = bench.mounted({"large": file(b"x" * (16 << 20)), "small": file(b"x")})
+    assert bound(mount) == everywhere
+    look = "import os, sys; os.path.exists(sys.argv[1] + '/missing-' + sys.argv[2])"
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, everywhere[:1])
+    with opened(os.fsencode(mount.point / "large")) as descriptor:
+        for _ in range(64):
+            os.read(descriptor, 128 * 1024)
+        assert bound(mount) == everywhere[1:]
+    os.sched_setaffinity(0, before)
+    for processor in everywhere:
+        assert pinned(processor, look, str(mount.point), str(processor)).wait(20) == 0
+    assert bound(mount) == everywhere
 
 
 def test_a_daemon_that_may_run_on_one_processor_serves_callers_on_all(bench: Workbench) -> None:

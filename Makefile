@@ -17,7 +17,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-# Under 40 minutes, when what it works on was downloaded once.
+# Some 40 minutes, when what it works on was downloaded once.
 bench: setup-bench
 	$(BIN)/python -m benchmarks.run
 	$(BIN)/python -m benchmarks.report

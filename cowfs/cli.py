@@ -24,6 +24,7 @@ from cowfs.mount import ENGINES, Mount, MountRequest
 from cowfs.trace import TraceError, check_place
 from cowfs.verbs import VERBS, parser_of, split, summary
 
+_ENGINE_HELP = "device: as direct, the default, but never over io_uring; pyfuse3: for comparison"
 _EPILOG = f"""\
 The base is never changed. What is written to MOUNTPOINT goes to the layer, which is temporary unless --layer names a
 directory to keep it in; that can be mounted again later, over the same base. umount MOUNTPOINT ends the session.
@@ -102,7 +103,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--trace", metavar="FILE", type=Path, help="write to FILE at the end what was used, and how")
     parser.add_argument("--sync", action="store_true", help="fsync reaches the disk (it is ignored otherwise)")
     parser.add_argument("--quota", metavar="SIZE[,INODES]", type=_quota, help="limit of what is written, as 4G,100000")
-    parser.add_argument("--engine", choices=ENGINES, default="direct", help="default: %(default)s")
+    parser.add_argument("--engine", choices=ENGINES, default="direct", help=_ENGINE_HELP)
     parser.add_argument("-f", "--foreground", action="store_true", help="stay in the foreground; Ctrl-C unmounts")
     parser.add_argument("--debug", action="store_true", help="print every request; implies -f")
     parser.add_argument("-o", metavar="OPTION,...", action="append", default=[], dest="options", help="see below")

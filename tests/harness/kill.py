@@ -132,10 +132,14 @@ _KINDS: dict[str, Callable[[bytes, bytes, int], Operation]] = {
 }
 
 
+_DEAD = ("ENOTCONN", "ECONNABORTED", "ECANCELED", "EINTR")
+"""What a mount says whose daemon is gone; the last two for a request that is just in its ring when it is killed."""
+
+
 def work(root: bytes, operations: Iterable[Operation], report: int) -> None:
     """Do the operations one by one and tell each one's outcome, a line each, as long as the mount lives."""
     for operation in operations:
         said = outcome(operation, root)
-        if said in ("ENOTCONN", "ECONNABORTED", "ECANCELED"):  # the last where the request was in a ring
+        if said in _DEAD:
             return
         os.write(report, said.encode() + b"\n")

@@ -33,6 +33,9 @@ PLACES = 16
 """Requests that a queue can have under way, a slow one too; further ones wait in the kernel. Memory is taken only
 for as many as there really are, since the kernel takes the one first that came back last."""
 
+FOREIGN_PLACES = 2
+"""The same for a processor on which this process may not run: there may be hundreds that a machine could have."""
+
 READ_AHEAD = 128 * 1024
 """A read of so many bytes is one that nobody waits for yet: while such come, the thread may go to another processor,
 and the caller takes what was read before while the next is read."""
@@ -143,13 +146,17 @@ class _Worker(threading.Thread):
     def run(self) -> None:
         try:
             self._bind(True)
-            count = PLACES * len(self._queues)
-            ring = Ring(count + 1)
+            queues = [
+                queue
+                for queue in self._queues
+                for _ in range(PLACES if queue == self._processor else FOREIGN_PLACES)
+            ]
+            ring = Ring(len(queues) + 1)
             try:
-                memory = mmap.mmap(-1, count * (_HEADER_ROOM + MAX_WRITE) + mmap.PAGESIZE, mmap.MAP_PRIVATE)
+                size = len(queues) * (_HEADER_ROOM + MAX_WRITE) + mmap.PAGESIZE
+                memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE)
                 places = [
-                    _Place(self, ring, memory, number, self._queues[number // PLACES], self._fd)
-                    for number in range(count)
+                    _Place(self, ring, memory, number, queue, self._fd) for number, queue in enumerate(queues)
                 ]
                 self.reached.set()
                 self.registering.wait()

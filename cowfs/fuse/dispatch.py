@@ -8,6 +8,7 @@ import errno
 import logging
 import threading
 import traceback
+from collections import deque
 from contextlib import suppress
 from functools import partial
 from typing import Protocol
@@ -22,6 +23,8 @@ from cowfs.fuse.messages import HEADER_SIZE
 from cowfs.fuse.slow import SlowWork
 from cowfs.union.copyup import CopyUpNeeded
 from cowfs.union.tree import Tree
+
+INTERRUPTS_KEPT = 64
 
 _log = logging.getLogger("cowfs")
 
@@ -48,6 +51,8 @@ class Dispatcher:
         self.table[Opcode.INTERRUPT] = self._interrupt
         self.slow_requests: dict[int, trio.CancelScope] = {}
         """Requests that are being worked on in tasks, by their unique number."""
+        self._interrupted: deque[int] = deque(maxlen=INTERRUPTS_KEPT)
+        """Unique numbers, the last ones, of which nothing was known: their requests come from a queue, if at all."""
         self._early_requests: list[tuple[int, trio.CancelScope, Work, Replies]] = []
         """Those that came before there could be tasks."""
         self._nursery: trio.Nursery | None = None
@@ -105,6 +110,8 @@ class Dispatcher:
     def _start(self, unique: int, work: Work, to: Replies) -> None:
         self._counters.slow += 1
         scope = self.slow_requests[unique] = trio.CancelScope()
+        if unique in self._interrupted:
+            scope.cancel()
         if self._nursery is None or self._trio is None:  # the mount can be used a moment before it is settled
             self._early_requests.append((unique, scope, work, to.late))
         elif threading.get_ident() == self._thread:
@@ -138,6 +145,9 @@ class Dispatcher:
 
     def _interrupt(self, _: int, message: Message) -> None:
         """The caller got a signal. What was answered at once is past that; what takes long is given up."""
-        scope = self.slow_requests.get(abi.INTERRUPT_IN.unpack_from(message, HEADER_SIZE)[0])
+        unique = abi.INTERRUPT_IN.unpack_from(message, HEADER_SIZE)[0]
+        scope = self.slow_requests.get(unique)
         if scope is not None:
             scope.cancel()
+        else:
+            self._interrupted.append(unique)

@@ -215,6 +215,16 @@ def test_others_are_served_while_one_waits_and_it_can_be_interrupted(
         held.set()
 
 
+def test_an_interruption_may_overtake_its_request(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when the request lies in a queue of io_uring; the interruption always comes by /dev/fuse."""
+    node = kernel.lookup(b"file")
+    monkeypatch.setattr(data, "read", would_block)
+    before = kernel.send(Opcode.FORGET, node, abi.FORGET_IN.pack(0))
+    kernel.send(Opcode.INTERRUPT, 0, abi.INTERRUPT_IN.pack(before + 4))
+    assert kernel.ask(Opcode.READ, node, abi.READ_IN.pack(0, 0, 100, 0, 0, 0, 0)) == (errno.EINTR, b"")
+    assert kernel.ask(Opcode.READ, node, abi.READ_IN.pack(0, 0, 100, 0, 0, 0, 0)) == (0, b"content")
+
+
 def test_requests_are_counted(kernel: Kernel) -> None:
     for _ in range(3):
         kernel.ask(Opcode.GETATTR, 1, abi.GETATTR_IN.pack(0, 0, 0))

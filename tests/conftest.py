@@ -40,6 +40,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(switch.close)
     config.addinivalue_line("markers", "root: needs the rights of root")
     config.addinivalue_line("markers", "direct_only: asks for what pyfuse3 has no request for (README, known limits)")
+    config.addinivalue_line("markers", "by_device: is about reading /dev/fuse, which over io_uring nobody does")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,8 +55,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """A test that takes an `engine`, by itself or through `bench`, runs on each that can do what it asks for."""
     if "engine" in metafunc.fixturenames:
-        direct_only = metafunc.definition.get_closest_marker("direct_only")
-        metafunc.parametrize("engine", ENGINES[:2] if direct_only else ENGINES)
+        left_out = {
+            "pyfuse3": metafunc.definition.get_closest_marker("direct_only"),
+            "direct": metafunc.definition.get_closest_marker("by_device"),
+        }
+        metafunc.parametrize("engine", [name for name in ENGINES if not left_out.get(name)])
 
 
 @pytest.fixture(scope="session")

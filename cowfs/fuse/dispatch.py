@@ -7,6 +7,7 @@ while the queues of io_uring have threads (queues.py).
 import errno
 import logging
 import threading
+import time
 import traceback
 from collections import deque
 from contextlib import suppress
@@ -29,14 +30,20 @@ INTERRUPTS_KEPT = 64
 _log = logging.getLogger("cowfs")
 
 
+class GiveReply(Protocol):
+    """Takes a reply: with an errno and no body when the request failed."""
+
+    def __call__(self, unique: int, body: bytes | memoryview, number: int = 0) -> None: ...
+
+
 class Replies(Protocol):
     """Takes the reply to one request, or to each."""
 
-    def reply(self, unique: int, body: bytes | memoryview, number: int = 0) -> None:
-        """With an errno and no body when the request failed."""
+    @property
+    def reply(self) -> GiveReply: ...
 
     @property
-    def late(self) -> "Replies":
+    def late(self) -> GiveReply:
         """The same for a reply that a task gives, when other requests have been answered since."""
 
 
@@ -53,7 +60,7 @@ class Dispatcher:
         """Requests that are being worked on in tasks, by their unique number."""
         self._interrupted: deque[int] = deque(maxlen=INTERRUPTS_KEPT)
         """Unique numbers, the last ones, of which nothing was known: their requests come from a queue, if at all."""
-        self._early_requests: list[tuple[int, trio.CancelScope, Work, Replies]] = []
+        self._early_requests: list[tuple[int, trio.CancelScope, Work, GiveReply]] = []
         """Those that came before there could be tasks."""
         self._nursery: trio.Nursery | None = None
         self._trio: trio.lowlevel.TrioToken | None = None
@@ -72,7 +79,15 @@ class Dispatcher:
             nursery.start_soon(self._finish, *early)
 
     def answer(self, to: Replies, opcode: int, unique: int, node: int, message: Message, length: int) -> None:
-        """Replies now or later. `message` is good until then, and may be longer than `length`."""
+        """Replies now or later, and counts. `message` is good until the return, and may be longer than `length`."""
+        started = time.perf_counter_ns()
+        if opcode >= abi.OPCODE_LIMIT:
+            opcode = 0  # no such opcode: answered and counted as unknown
+        self._answer(to, opcode, unique, node, message, length)
+        self._counters.requests[opcode] += 1
+        self._counters.nanoseconds[opcode] += time.perf_counter_ns() - started
+
+    def _answer(self, to: Replies, opcode: int, unique: int, node: int, message: Message, length: int) -> None:
         if self._debug is not None:
             self._debug(self.handlers.describe(memoryview(message)[:length]))
         try:
@@ -81,29 +96,27 @@ class Dispatcher:
             self._start(unique, slow.work, to)
         except (CopyUpNeeded, OSError) as problem:
             if isinstance(problem, OSError) and not self._slow.may_only_look_full(problem):
-                self._refuse(to, unique, problem.errno or errno.EIO)
+                self._reply(to.reply, unique, b"", problem.errno or errno.EIO)
                 return
             again = partial(self.table[opcode], node, bytes(memoryview(message)[:length]))
             self._start(unique, partial(self._slow.finish, again, problem), to)
         except Exception as error:  # whatever a handler does wrong must not end the mount
-            self._failed(to, unique, opcode, error)
+            self._failed(to.reply, unique, opcode, error)
         else:
             if body is not None:
-                if self._debug is not None:
-                    self._debug(messages.describe_reply(unique, 0, len(body)))
-                to.reply(unique, body)
+                self._reply(to.reply, unique, body)
 
-    def _refuse(self, to: Replies, unique: int, number: int) -> None:
+    def _reply(self, give: GiveReply, unique: int, body: bytes | memoryview, number: int = 0) -> None:
         if self._debug is not None:
-            self._debug(messages.describe_reply(unique, number, 0))
-        to.reply(unique, b"", number)
+            self._debug(messages.describe_reply(unique, number, len(body)))
+        give(unique, body, number)
 
-    def _failed(self, to: Replies, unique: int, opcode: int, error: Exception) -> None:
+    def _failed(self, give: GiveReply, unique: int, opcode: int, error: Exception) -> None:
         """A defect in cowfs: the caller gets EIO, the log one line, and --debug the traceback."""
         _log.error("%s failed unexpectedly: %s: %s", messages.opcode_name(opcode), type(error).__name__, error)
         if self._debug is not None:
             self._debug("".join(traceback.format_exception(error)))
-        self._refuse(to, unique, errno.EIO)
+        self._reply(give, unique, b"", errno.EIO)
 
     # Requests that take long
 
@@ -120,26 +133,24 @@ class Dispatcher:
             with suppress(trio.RunFinishedError):
                 self._trio.run_sync_soon(self._start_soon, unique, scope, work, to.late)
 
-    def _start_soon(self, unique: int, scope: trio.CancelScope, work: Work, to: Replies) -> None:
+    def _start_soon(self, unique: int, scope: trio.CancelScope, work: Work, give: GiveReply) -> None:
         if self._nursery is not None:
-            self._nursery.start_soon(self._finish, unique, scope, work, to)
+            self._nursery.start_soon(self._finish, unique, scope, work, give)
 
-    async def _finish(self, unique: int, scope: trio.CancelScope, work: Work, to: Replies) -> None:
+    async def _finish(self, unique: int, scope: trio.CancelScope, work: Work, give: GiveReply) -> None:
         body: Reply = None
         try:
             with scope:
                 body = await work()
         except OSError as error:
-            self._refuse(to, unique, error.errno or errno.EIO)
+            self._reply(give, unique, b"", error.errno or errno.EIO)
         except Exception as error:
-            self._failed(to, unique, 0, error)
+            self._failed(give, unique, 0, error)
         else:
             if scope.cancelled_caught:
-                self._refuse(to, unique, errno.EINTR)
+                self._reply(give, unique, b"", errno.EINTR)
             elif body is not None:
-                if self._debug is not None:
-                    self._debug(messages.describe_reply(unique, 0, len(body)))
-                to.reply(unique, body)
+                self._reply(give, unique, body)
         finally:
             del self.slow_requests[unique]
 

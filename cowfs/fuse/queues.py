@@ -13,16 +13,15 @@ import mmap
 import os
 import struct
 import threading
-import time
 from collections import deque
 from contextlib import suppress
+from functools import partial
 from typing import cast
 
 from cowfs import linux
 from cowfs.fuse import abi
 from cowfs.fuse.abi import Opcode
-from cowfs.fuse.dispatch import Dispatcher
-from cowfs.fuse.engine import Counters
+from cowfs.fuse.dispatch import Dispatcher, GiveReply
 from cowfs.fuse.handlers import Message
 from cowfs.fuse.io_uring import COMMAND_DATA_AT, IORING_OP_READ, IORING_OP_URING_CMD, Ring, entry
 from cowfs.fuse.messages import HEADER_SIZE, OUT_HEADER_SIZE
@@ -51,12 +50,12 @@ _COMMIT_AT = abi.URING_HEADER.offset("ring_ent_in_out.commit_id")
 _SIZE_AT = abi.URING_HEADER.offset("ring_ent_in_out.payload_sz")
 _SIZE = struct.Struct("=I")
 _READ_SIZE_AT = _OPERATION_AT + abi.READ_IN.offset("size")
-_READ_SIZE = struct.Struct("=I")
 _ADDRESSES = struct.Struct("=4Q")
 """Two struct iovec: header and payload."""
 _ADDRESSES_AT = 1024
 _HEADER_ROOM = mmap.PAGESIZE
 """Before the payload: the header, the two iovec, and at the end, where a message can be made whole in place."""
+_PLACE_SIZE = _HEADER_ROOM + MAX_WRITE
 
 _log = logging.getLogger("cowfs")
 
@@ -64,15 +63,13 @@ _log = logging.getLogger("cowfs")
 class Queues:
     """All the queues of one mount. `open`, then INIT is answered, then `register`."""
 
-    def __init__(self, fd: int, tree: Tree, dispatcher: Dispatcher, counters: Counters) -> None:
+    def __init__(self, fd: int, tree: Tree, dispatcher: Dispatcher) -> None:
         """Raises OSError where /sys is not there to tell of the processors."""
         allowed = sorted(os.sched_getaffinity(0))
         queues: dict[int, list[int]] = {processor: [] for processor in allowed}
         for number in range(_possible_processors()):
             queues[number if number in queues else allowed[number % len(allowed)]].append(number)
-        self._workers = [
-            _Worker(fd, tree, dispatcher, counters, processor, served) for processor, served in queues.items()
-        ]
+        self._workers = [_Worker(fd, tree, dispatcher, processor, served) for processor, served in queues.items()]
 
     def open(self) -> None:
         """Starts the threads, with a ring and memory for each. Raises OSError, and all is as it was."""
@@ -106,14 +103,11 @@ class Queues:
 class _Worker(threading.Thread):
     """Serves the queues of one processor, and those of processors on which this process may not run."""
 
-    def __init__(
-        self, fd: int, tree: Tree, dispatcher: Dispatcher, counters: Counters, processor: int, queues: list[int]
-    ) -> None:
+    def __init__(self, fd: int, tree: Tree, dispatcher: Dispatcher, processor: int, queues: list[int]) -> None:
         super().__init__(name=f"fuse-{processor}", daemon=True)
         self._fd = fd
         self._tree = tree
         self._dispatcher = dispatcher
-        self._counters = counters
         self._processor = processor
         self._allowed = os.sched_getaffinity(0)
         self._bound = False
@@ -138,7 +132,7 @@ class _Worker(threading.Thread):
         self.join()
         os.close(self._wake)
 
-    def reply_later(self, place: "_Place", unique: int, body: bytes | memoryview, number: int) -> None:
+    def reply_later(self, place: "_Place", unique: int, body: bytes | memoryview, number: int = 0) -> None:
         """From another thread."""
         self._late.append((place, unique, body, number))
         os.eventfd_write(self._wake, 1)
@@ -153,8 +147,7 @@ class _Worker(threading.Thread):
             ]
             ring = Ring(len(queues) + 1)
             try:
-                size = len(queues) * (_HEADER_ROOM + MAX_WRITE) + mmap.PAGESIZE
-                memory = mmap.mmap(-1, size, mmap.MAP_PRIVATE)
+                memory = mmap.mmap(-1, len(queues) * _PLACE_SIZE + mmap.PAGESIZE, mmap.MAP_PRIVATE)
                 places = [
                     _Place(self, ring, memory, number, queue, self._fd) for number, queue in enumerate(queues)
                 ]
@@ -202,38 +195,32 @@ class _Worker(threading.Thread):
                         self._answer(places[tag])
 
     def _answer(self, place: "_Place") -> None:
-        clock = time.perf_counter_ns
-        started = clock()
         length, opcode, unique, node, _, _, _, _, _ = abi.IN_HEADER.unpack_from(place.header)
         message = place.message(opcode, length)
+        near = True
         if opcode == Opcode.READ:
             self._tree.read_buffer = place.payload
-            self._bind(_READ_SIZE.unpack_from(place.header, _READ_SIZE_AT)[0] < READ_AHEAD)
-        elif not self._bound:
-            self._bind(True)
-        if opcode >= abi.OPCODE_LIMIT:
-            opcode = 0  # no such opcode: answered and counted as unknown
+            near = _SIZE.unpack_from(place.header, _READ_SIZE_AT)[0] < READ_AHEAD
+        if near != self._bound:
+            self._bind(near)
         self._dispatcher.answer(place, opcode, unique, node, message, length)
-        self._counters.requests[opcode] += 1
-        self._counters.nanoseconds[opcode] += clock() - started
 
     def _bind(self, bound: bool) -> None:
         """To its processor, or to none."""
-        if bound != self._bound:
-            self._bound = bound
-            with suppress(OSError):  # no more than a pity
-                os.sched_setaffinity(0, {self._processor} if bound else self._allowed)
+        self._bound = bound
+        with suppress(OSError):  # no more than a pity
+            os.sched_setaffinity(0, {self._processor} if bound else self._allowed)
 
 
 class _Place:
     """Where the kernel puts a request and gets the reply: the structure fuse_uring_req_header, and the payload."""
 
     def __init__(self, worker: _Worker, ring: Ring, memory: mmap.mmap, number: int, queue: int, fd: int) -> None:
-        start = number * (_HEADER_ROOM + MAX_WRITE)
+        start = number * _PLACE_SIZE
         view = memoryview(memory)
         self._worker = worker
         self._queue = ring.queue
-        self._memory = view[start : start + _HEADER_ROOM + MAX_WRITE]
+        self._memory = view[start : start + _PLACE_SIZE]
         self.header = self._memory[: abi.URING_HEADER.size]
         self.payload = self._memory[_HEADER_ROOM:]
         address = linux.address_of(memory) + start
@@ -278,21 +265,8 @@ class _Place:
         self._queue(b"".join(self._commit))
 
     @property
-    def late(self) -> "_LateReplies":
-        return _LateReplies(self._worker, self)
-
-
-class _LateReplies:
-    def __init__(self, worker: _Worker, place: _Place) -> None:
-        self._worker = worker
-        self._place = place
-
-    def reply(self, unique: int, body: bytes | memoryview, number: int = 0) -> None:
-        self._worker.reply_later(self._place, unique, body, number)
-
-    @property
-    def late(self) -> "_LateReplies":
-        return self
+    def late(self) -> GiveReply:
+        return partial(self._worker.reply_later, self)
 
 
 def _possible_processors() -> int:

@@ -356,9 +356,9 @@ def test_a_base_changed_beneath_its_mount_crashes_nothing(bench: Workbench, look
     assert differences(before, snapshot(str(canary), exact=True)) == []
 
 
+@pytest.mark.by_device
 def test_a_request_withdrawn_before_it_is_read_does_not_end_the_mount(place: Path, engine: str) -> None:
     """As when its caller is killed: poll(2) saw it, read(2) gives EAGAIN, which strace(1) does every third time."""
-    engine = "device" if engine == "direct" else engine  # over io_uring nothing is read
     base, point = place / "base", place / "mnt"
     make_tree(str(base), {f"file{number}": file(b"content") for number in range(30)})
     point.mkdir()

@@ -8,7 +8,7 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint bench bench-quick bench-vm bench-report setup setup-bench clean
 
 demo: setup
-	$(BIN)/python -m builder.demo
+	$(BIN)/python -m setup.demo
 
 test: lint
 	$(BIN)/python -m pytest --numprocesses=auto --dist=worksteal

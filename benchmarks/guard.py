@@ -20,7 +20,7 @@ from benchmarks.inputs import debian
 from benchmarks.isolation import alone, in_a_namespace
 from benchmarks.requests import requests, since
 from benchmarks.results import machine, say
-from builder.apt import machine_suite
+from builder.debian.apt import machine_suite
 
 BASELINE = Path(__file__).with_name("baseline.json")
 TOLERATED = 1.03

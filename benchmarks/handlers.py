@@ -14,10 +14,10 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from cowfs.fuse import abi
-from cowfs.fuse.abi import Opcode
+from cowfs.fuse.direct.handlers import Handlers
 from cowfs.fuse.engine import EngineSettings
-from cowfs.fuse.handlers import Handlers
+from cowfs.fuse.protocol import abi
+from cowfs.fuse.protocol.abi import Opcode
 from cowfs.fuse.slow import SlowWork
 from cowfs.union.copyup import copy_root
 from cowfs.union.layer import Layer, WritableLayer

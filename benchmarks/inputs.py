@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.results import say
-from builder.apt import download_source, sources
+from builder.debian.apt import download_source, sources
 
 TREE_FILES = 20_000
 REPOSITORY_CHANGED = 2_000
@@ -39,7 +39,7 @@ def debian(cache: Path, suite: str) -> Path:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
             say(f"making {path}, once")
-            subprocess.run([sys.executable, "-m", "builder.cli", "create", str(path), "--suite", suite], check=True)
+            subprocess.run([sys.executable, "-m", "builder", "create", str(path), "--suite", suite], check=True)
     return path
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from cowfs.fuse.engine import NoStatisticsError, read_statistics
+from cowfs.fuse.statistics import NoStatisticsError, read_statistics
 
 NOBODY_WAITS = frozenset({"FORGET", "BATCH_FORGET", "INTERRUPT"})
 """Sent when the kernel finds time for it: their number is not the same twice."""

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import io_uring
+from setup import io_uring_switch
 
 DIRECTORY = Path(__file__).with_name("results")
 
@@ -93,7 +93,7 @@ def machine() -> dict[str, Any]:
         "processor": processors[0].partition(":")[2].strip() if processors else platform.machine(),
         "processors": os.cpu_count(),
         "memory_gib": round(int(memory) / (1 << 20), 1),
-        "fuse_over_io_uring": io_uring.offered(),
+        "fuse_over_io_uring": io_uring_switch.offered(),
         "load_before": os.getloadavg()[0],
         "versions": {"python": platform.python_version()} | dict(line.split("\t") for line in listed.splitlines()),
     }

@@ -14,15 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks import io_uring
 from benchmarks.bench import Bench
 from benchmarks.candidates import CANDIDATES
 from benchmarks.grounds import KINDS
 from benchmarks.isolation import alone, in_a_namespace
 from benchmarks.results import DIRECTORY, Results, machine, say
 from benchmarks.workloads import build, git, growth, install, operations, parallel, sessions, source_tree, walk
-from builder.apt import machine_suite
-from builder.log import Problem
+from builder.debian.apt import machine_suite
+from builder.problems import Problem
+from setup import io_uring_switch
 
 
 class Part(NamedTuple):
@@ -94,7 +94,7 @@ def main() -> None:
     in_a_namespace("benchmarks.run")
     options.suite = options.suite or machine_suite()
     chosen = options.parts or [name for name, part in parts.items() if part.quick or not options.quick]
-    with alone(options.scratch), io_uring.switched_on():
+    with alone(options.scratch), io_uring_switch.switched_on():
         failed = [name for name in chosen if not run_part(name, parts[name], options, only, grounds)]
     if failed:
         sys.exit(f"Not all was measured, see above: {', '.join(failed)}")

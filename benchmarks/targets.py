@@ -59,9 +59,7 @@ TARGETS = (
     ),
     Target("mount to first answer, s", "sessions", "tmpfs", "create to first answer, s", "", 0.25),
     Target("unmount with discard of 20,000 files, s", "source-tree", "tmpfs", "discard, s", "", 0.5),
-    Target(
-        "memory after a walk of 100,000 files, MB", "growth", "tmpfs", "100000: memory after the walk, MB", "", 150
-    ),
+    Target("memory after a walk of 100,000 files, MB", "growth", "tmpfs", "100000: memory after the walk, MB", "", 150),
 )
 
 

@@ -18,7 +18,7 @@ from benchmarks.inputs import debian, linux_tree, made_whole, package_base
 from benchmarks.isolation import alone, in_a_namespace
 from benchmarks.results import DIRECTORY, machine, say
 from benchmarks.run import GUEST_PARTS
-from builder.apt import sources
+from builder.debian.apt import sources
 
 SUITE = "bookworm"
 PACKAGES = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from builder.log import Interrupted
+from builder.problems import Interrupted
 
 
 class _State:

@@ -13,22 +13,6 @@ from builder.screen import Screen
 WIDTH = 80
 
 
-class Problem(Exception):
-    """Something the user can put right: one sentence, and what to do about it."""
-
-    def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
-
-
-class Interrupted(BaseException):
-    """A signal asked the builder to end. Not an Exception, so that nothing on the way out takes it for a failure."""
-
-    def __init__(self, signal_number: int) -> None:
-        super().__init__(signal_number)
-        self.signal_number = signal_number
-
-
 class BuildLog:
     """Writes what happens to the screen as it happens, and, once it is known where, to the log file.
 
@@ -36,7 +20,7 @@ class BuildLog:
     """
 
     def __init__(self, screen: Screen | None = None) -> None:
-        """The screen is by itself the output as it is."""
+        """Without a screen, what is written goes to stdout unchanged."""
         self.screen = Screen() if screen is None else screen
         self._file: IO[bytes] | None = None
         self._held_back: list[bytes] = []

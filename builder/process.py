@@ -13,7 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from builder.interrupts import uninterrupted
-from builder.log import BuildLog, Problem
+from builder.log import BuildLog
+from builder.problems import Problem
 
 CHUNK = 64 * 1024
 

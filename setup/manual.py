@@ -16,9 +16,10 @@ import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
-from builder import autopkgtest, options
-from cowfs import mount_helper
-from cowfs.cli import parsers as parsers_of_cowfs
+from builder.command import options
+from builder.interop import autopkgtest
+from cowfs.command import mount_helper
+from cowfs.command.main import parsers as parsers_of_cowfs
 
 PROJECT = Path(__file__).parents[1] / "pyproject.toml"
 

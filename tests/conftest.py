@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from hypothesis import Phase, settings
 
-from benchmarks import io_uring
+from setup import io_uring_switch
 from tests.harness import syscalls
 from tests.harness.bench import Workbench
 from tests.harness.mounts import Mount
@@ -36,7 +36,7 @@ ENGINES = ("direct", "device", "pyfuse3")
 def pytest_configure(config: pytest.Config) -> None:
     if "PYTEST_XDIST_WORKER" not in os.environ:  # once for all workers, from before the first to after the last
         switch = ExitStack()
-        switch.enter_context(io_uring.switched_on())
+        switch.enter_context(io_uring_switch.switched_on())
         config.add_cleanup(switch.close)
     config.addinivalue_line("markers", "root: needs the rights of root")
     config.addinivalue_line("markers", "direct_only: asks for what pyfuse3 has no request for (README, known limits)")

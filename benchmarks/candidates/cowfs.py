@@ -4,8 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchmarks import io_uring
 from benchmarks.candidates.interface import MountedCandidate, Needs
+from setup import io_uring_switch
 
 
 class Cowfs(MountedCandidate):
@@ -14,7 +14,7 @@ class Cowfs(MountedCandidate):
     engine = "direct"
 
     def start(self, base: Path, layer: Path, root: Path) -> "subprocess.Popen[bytes]":
-        command = [sys.executable, "-m", "cowfs.cli", "-f", "--engine", self.engine, "--layer", str(layer)]
+        command = [sys.executable, "-m", "cowfs", "-f", "--engine", self.engine, "--layer", str(layer)]
         return subprocess.Popen([*command, "-o", "allow_other,nosuid", str(base), str(root)])
 
 
@@ -26,7 +26,9 @@ class CowfsOnDevice(Cowfs):
     engine = "device"
 
     def why_not(self, ground: Path) -> str | None:
-        return super().why_not(ground) or (None if io_uring.offered() else "the same as cowfs: no FUSE over io_uring")
+        return super().why_not(ground) or (
+            None if io_uring_switch.offered() else "the same as cowfs: no FUSE over io_uring"
+        )
 
 
 class CowfsOnPyfuse3(Cowfs):

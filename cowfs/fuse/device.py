@@ -62,13 +62,13 @@ class Device:
         self.fd = fd
         self.mountpoint = mountpoint
         self.stage = stage
-        """Where the file system is mounted for the moment, until `settle` brings a part of it to its place."""
+        """Where the file system is mounted until `move_to_mountpoint` brings a part of it to its place."""
 
     def unmount(self, *, lazy: bool = False) -> None:
         """Raises MountError when the mount is busy and `lazy` is false."""
         unmount(self.mountpoint, lazy=lazy)
 
-    def settle(self, name: str) -> None:
+    def move_to_mountpoint(self, name: str) -> None:
         """Puts the directory `name` of a staged mount on the mount point, and the stage away.
 
         To be called from a thread, since it asks the engine for the name. Raises MountError.

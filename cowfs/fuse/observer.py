@@ -9,8 +9,8 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from cowfs.fuse import abi, messages
-from cowfs.fuse.abi import Opcode
+from cowfs.fuse.protocol import abi, messages
+from cowfs.fuse.protocol.abi import Opcode
 from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import Tree
@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 Handler = Callable[[int, bytes | bytearray], bytes | memoryview | None]
 
 
-class Request(NamedTuple):
+class SeenRequest(NamedTuple):
     """What counts of a request: its node, another number in it (flags, a second node), and the names in it."""
 
     number: int
@@ -64,7 +64,7 @@ class Observer:
         self._tree = tree
         self._uses = uses
 
-    def watch(self, opcode: Opcode, request: Request, operation: Callable[[], Result]) -> Result:
+    def watch(self, opcode: Opcode, request: SeenRequest, operation: Callable[[], Result]) -> Result:
         """The operation's result; what the request was for is noted when it has done it."""
         if opcode not in _OBSERVED:
             return operation()
@@ -94,7 +94,7 @@ class Observer:
         if found is not None:
             self._uses.note(found[0], use)
 
-    def _removing(self, request: Request) -> Callable[[], None] | None:
+    def _removing(self, request: SeenRequest) -> Callable[[], None] | None:
         found = self._find(request.number, request.names[0])
         return None if found is None else self._uses.removing(*found, request.names[0])
 
@@ -117,10 +117,10 @@ def observed(observer: Observer, opcode: Opcode, handler: Handler) -> Handler:
     return watched if opcode in _OBSERVED else handler
 
 
-def _request(opcode: Opcode, number: int, message: bytes | bytearray) -> Request:
+def _request(opcode: Opcode, number: int, message: bytes | bytearray) -> SeenRequest:
     if opcode in _OF_NODE:
-        return Request(number)
+        return SeenRequest(number)
     length = abi.IN_HEADER.unpack_from(message)[0]
     decoded = messages.decode(memoryview(message)[:length])
     other = decoded.fields[_OTHER_FIELD[opcode]] if opcode in _OTHER_FIELD else 0
-    return Request(number, other, tuple(decoded.names.values()))
+    return SeenRequest(number, other, tuple(decoded.names.values()))

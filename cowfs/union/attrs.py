@@ -81,7 +81,7 @@ def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
     """The node's attributes, where the ``status`` of its content is at hand."""
     if isinstance(node, Directory):
         links = _directory_link_count(tree, node, status)
-    elif status.st_nlink == 1 and node.shelter is None and not node.unlinked and not tree.in_lower_index(node):
+    elif status.st_nlink == 1 and node.sheltered_at is None and not node.unlinked and not tree.in_lower_index(node):
         links = 1
     else:
         links = tree.link_count(node, status)
@@ -102,7 +102,7 @@ def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
 
 
 def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
-    """Apply all the changes. None at all is a chown(2) to nobody in particular: it costs setuid bits, too."""
+    """Apply all the changes. None at all is chown(-1, -1): it costs setuid bits, too."""
     if changes in _NOTHING:
         changes = Changes(uid=-1, gid=-1)
     copy_up(tree, node, changes.size)
@@ -113,7 +113,7 @@ def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
         fd = tree.file(node, writing=True)
         os.ftruncate(fd, changes.size)
         if tree.quota is not None:
-            tree.quota.loosen(node.number)
+            tree.quota.note_freed(node.number)
         if changes.kill_privileges:
             drop_privileges(tree, node, fd)
     if changes.uid is not None or changes.gid is not None:

@@ -37,7 +37,7 @@ def link_all_names(tree: Tree) -> None:
     for directory, entry in _names_of(tree, wanted):
         node = lookup(tree, directory, entry.name)
         copy_up_name(tree, node, directory, entry.name)
-        tree.nodes.settle(node)
+        tree.nodes.drop_unneeded(node)
 
 
 def _names_of(tree: Tree, numbers: Collection[int]) -> Iterator[tuple[Directory, Entry]]:
@@ -58,4 +58,4 @@ def _names_of(tree: Tree, numbers: Collection[int]) -> Iterator[tuple[Directory,
                     pending.append(below)
             elif entry.number in numbers:
                 yield directory, entry
-        tree.nodes.settle(directory)
+        tree.nodes.drop_unneeded(directory)

@@ -10,19 +10,13 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from cowfs import linux
+from cowfs.union.copying import _NO_CLONING, copy_content, copy_file_metadata, copy_metadata
 from cowfs.union.layer import opened_up
 from cowfs.union.lookup import find
-from cowfs.union.names import made_empty, name_made
+from cowfs.union.name_cache import made_empty, name_made
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import SELF, Tree
 from cowfs.union.whiteout import attribute_path
-
-Place = tuple[int, bytes]
-
-_CHUNK = 1 << 20
-_NO_COPY_RANGE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF, errno.ETXTBSY)
-_NO_CLONING = (errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS)
-_NO_XATTRS = (errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENODATA)
 
 
 class CopyUpNeeded(Exception):
@@ -84,7 +78,7 @@ class CopyUpJob:
             identity = tree.lower_identity(node, status)
             if identity is not None:
                 tree.marks.set_origin(self._target, identity)
-            _copy_file_metadata(tree, self._source, self._target, status)
+            copy_file_metadata(tree, self._source, self._target, status)
             _place(tree, node, self._staged, status, identity)
         except OSError:
             self.abandon()
@@ -149,8 +143,8 @@ def copy_up_name(tree: Tree, node: Node, parent: Directory, name: bytes) -> None
     copy_up(tree, parent)
     copy_up(tree, node)
     identity = tree.indexed(node)
-    if identity is not None and node.shelter is not None and not _exists(tree.upper_fd(parent), name):
-        _link_name(tree, node.shelter, identity, parent, name)
+    if identity is not None and node.sheltered_at is not None and not _exists(tree.upper_fd(parent), name):
+        _link_name(tree, node.sheltered_at, identity, parent, name)
 
 
 def _copy_up_file(tree: Tree, node: Node, size: int | None) -> None:
@@ -239,15 +233,15 @@ def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result, identi
     if node.unlinked or parent is None:
         orphan = b"%d" % node.number
         os.rename(staged, orphan, src_dir_fd=tree.upper.staging_fd, dst_dir_fd=tree.upper.orphans_fd)
-        node.shelter = (tree.upper.orphans_fd, orphan)
+        node.sheltered_at = (tree.upper.orphans_fd, orphan)
     elif identity is not None and tree.has_several_names(node, status, identity):
         shows = _shows_at(tree, node, parent, name)
         if shows:
             copy_up(tree, parent)
         tree.links.set_names_below(identity, tree.names_below(node, status))
-        node.shelter = tree.links.add(identity, staged)
+        node.sheltered_at = tree.links.add(identity, staged)
         if shows and not _exists(tree.upper_fd(parent), name):
-            _link_name(tree, node.shelter, identity, parent, name)
+            _link_name(tree, node.sheltered_at, identity, parent, name)
     else:
         copy_up(tree, parent)
         _move_into(tree, staged, parent, name)
@@ -298,84 +292,6 @@ def _enter(tree: Tree, parent: Directory, name: bytes, make: Callable[[int], Non
         with opened_up(parent_fd, SELF):
             make(parent_fd)
     linux.set_times(parent_fd, SELF, before.st_atime_ns, before.st_mtime_ns)
-
-
-def copy_metadata(tree: Tree, source: Place, target: Place, status: os.stat_result) -> None:
-    """Give ``target`` the owner, attributes, mode and times of ``source``, whose ``status`` is at hand."""
-    dir_fd, name = target
-    # In this order: chown clears setuid and capabilities, an ACL changes the mode.
-    os.chown(name, status.st_uid, status.st_gid, dir_fd=dir_fd, follow_symlinks=False)
-    _copy_xattrs(tree, attribute_path(*source), attribute_path(*target))
-    if not stat.S_ISLNK(status.st_mode):
-        linux.chmod(dir_fd, name, stat.S_IMODE(status.st_mode))
-    linux.set_times(dir_fd, name, status.st_atime_ns, status.st_mtime_ns)
-
-
-def _copy_file_metadata(tree: Tree, source: int, target: int, status: os.stat_result) -> None:
-    """The same for a regular file, by descriptors: half as dear, and of most copies the larger part."""
-    os.fchown(target, status.st_uid, status.st_gid)
-    _copy_xattrs(tree, source, target)
-    os.fchmod(target, stat.S_IMODE(status.st_mode))
-    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
-
-
-def _copy_xattrs(tree: Tree, source: int | bytes, target: int | bytes) -> None:
-    """From descriptor to descriptor, or from path to path without following."""
-    follow = isinstance(source, int)
-    for name in map(os.fsencode, os.listxattr(source, follow_symlinks=follow)):
-        if tree.marks.to_visible(name) is None:
-            continue
-        try:
-            os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=follow), follow_symlinks=follow)
-        except OSError as error:
-            # What only a privileged daemon may set means nothing in the nosuid mount of one that is not.
-            if error.errno not in _NO_XATTRS:
-                raise
-
-
-def copy_content(source: int, target: int, status: os.stat_result, size: int) -> None:
-    """Copy the first ``size`` bytes of a file of this ``status`` into an empty one."""
-    if status.st_blocks * 512 >= status.st_size:
-        _copy_data(source, target, 0, size)
-    else:
-        _copy_sparse(source, target, size)
-
-
-def _copy_sparse(source: int, target: int, size: int) -> None:
-    """Copy the first ``size`` bytes, holes staying holes."""
-    offset = 0
-    while offset < size:
-        try:
-            offset = os.lseek(source, offset, os.SEEK_DATA)
-        except OSError as error:
-            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
-                break
-            raise
-        end = min(size, os.lseek(source, offset, os.SEEK_HOLE))
-        _copy_data(source, target, offset, end)
-        offset = end
-    os.ftruncate(target, size)
-
-
-def _copy_data(source: int, target: int, offset: int, end: int) -> None:
-    while offset < end:
-        copied = _copy_range(source, target, offset, end - offset)
-        if not copied:  # the base was cut short beneath us
-            return
-        offset += copied
-
-
-def _copy_range(source: int, target: int, offset: int, count: int) -> int:
-    try:
-        return os.copy_file_range(source, target, min(count, 1 << 30), offset, offset)
-    except OSError as error:
-        if error.errno not in _NO_COPY_RANGE:
-            raise
-    data = memoryview(os.pread(source, min(count, _CHUNK), offset))
-    written = 0
-    while written < len(data):
-        written += os.pwrite(target, data[written:], offset + written)
-    return written
 
 
 def _create_staged(tree: Tree, name: bytes) -> int:

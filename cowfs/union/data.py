@@ -67,7 +67,7 @@ def fallocate(tree: Tree, node: Node, mode: int, offset: int, length: int, kill_
     fd = _open_to_change(tree, node, kill_privileges)
     if tree.quota is not None:
         if mode & _FREES:
-            tree.quota.loosen(node.number)
+            tree.quota.note_freed(node.number)
         else:
             tree.quota.take_range(node.number, fd, offset, length)
     linux.fallocate(fd, mode, offset, length)

@@ -27,4 +27,4 @@ def rmdir(tree: Tree, parent: Directory, name: bytes) -> None:
     if not is_empty(tree, node):
         raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY), name)
     remove_name(tree, parent, name, node)
-    tree.nodes.settle(node)
+    tree.nodes.drop_unneeded(node)

@@ -10,7 +10,7 @@ from cowfs import linux
 from cowfs.union.attrs import Attributes, Caller, attributes_of
 from cowfs.union.copyup import copy_up, refuse_immutable
 from cowfs.union.lookup import Found, adopt, forget_name, lower_shows, no_entry, upper_status
-from cowfs.union.names import made_empty, name_made, name_removed
+from cowfs.union.name_cache import made_empty, name_made, name_removed
 from cowfs.union.nodes import NO_GROUP, Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed
 from cowfs.union.tree import SELF, Tree, discard
@@ -18,7 +18,7 @@ from cowfs.union.whiteout import attribute_path
 from cowfs.union.xattrs import has_default_acl
 
 _DAEMON = (os.geteuid(), os.getegid())
-"""Whom belongs what the daemon makes."""
+"""Owner of files that the daemon creates without chown."""
 _NO_WHITEOUT_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
@@ -107,7 +107,7 @@ def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
         name_made(tree, parent, name)
         tree.make_whiteout(tree.upper_fd(parent), name)
         lower_name_gone(tree, node)
-    elif node.shelter is not None or not node.is_at(parent, name):
+    elif node.sheltered_at is not None or not node.is_at(parent, name):
         _remove_upper_name(tree, parent, name, node.type, None, covers=covers)
     elif node.lookups > 0:
         orphan = b"%d" % node.number
@@ -119,7 +119,7 @@ def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
         node.unlinked = True
     entry_removed(tree, parent, name)
     if tree.quota is not None:
-        tree.quota.loosen()
+        tree.quota.note_freed()
     if isinstance(node, Directory):
         node.unlinked = True
         node.lowers = ()
@@ -138,13 +138,13 @@ def name_gone(tree: Tree, node: Node) -> None:
         if orphan is not None:
             shelter_node(tree, node, orphan)
         else:
-            node.shelter = None
+            node.sheltered_at = None
     node.unlinked = True
 
 
 def shelter_node(tree: Tree, node: Node, orphan: bytes) -> None:
     """The node's content is among the orphans now, until the node is dropped."""
-    node.shelter = (tree.upper.orphans_fd, orphan)
+    node.sheltered_at = (tree.upper.orphans_fd, orphan)
 
 
 def before_lower_name_goes(tree: Tree, node: Node) -> None:
@@ -169,7 +169,7 @@ def lower_name_gone(tree: Tree, node: Node) -> None:
         status = tree.status(node)
         names = tree.names_below(node, status)
         identity = tree.lower_identity(node, status)
-    if identity is not None and (names > 1 or node.shelter is not None):
+    if identity is not None and (names > 1 or node.sheltered_at is not None):
         tree.links.set_names_below(identity, max(0, names - 1))
     else:
         node.unlinked = True

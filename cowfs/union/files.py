@@ -80,7 +80,7 @@ def unlink(tree: Tree, parent: Directory, name: bytes) -> None:
     if isinstance(node, Directory):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), name)
     remove_name(tree, parent, name, node)
-    tree.nodes.settle(node)
+    tree.nodes.drop_unneeded(node)
 
 
 def tmpfile(tree: Tree, parent: Directory, mode: int, caller: Caller) -> Node:
@@ -102,7 +102,7 @@ def tmpfile(tree: Tree, parent: Directory, mode: int, caller: Caller) -> Node:
         status = os.fstat(fd)
         number = tree.numbers.number(status.st_dev, status.st_ino)
         if tree.nodes.find(number) is not None:
-            number = tree.numbers.odd_number(status.st_dev, status.st_ino)
+            number = tree.numbers.spare_number(status.st_dev, status.st_ino)
         orphan = b"%d" % number
         os.link(b"/proc/self/fd/%d" % fd, orphan, dst_dir_fd=tree.upper.orphans_fd)
     except OSError:

@@ -6,8 +6,8 @@ another place: what was in the upper layer is below now, and unlinked open files
 
 import os
 
+from cowfs.union.hard_links import HardLinks
 from cowfs.union.layer import Layer, WritableLayer
-from cowfs.union.links import HardLinks
 from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, LowerDirectory, Node
 from cowfs.union.tree import SELF, Tree
@@ -21,13 +21,13 @@ def freeze(tree: Tree, frozen: Layer, upper: WritableLayer) -> None:
     for node in tree.nodes.all():
         if node is tree.root:
             continue
-        if node.shelter is not None and node.shelter[0] == old.orphans_fd:
-            name = node.shelter[1]
+        if node.sheltered_at is not None and node.sheltered_at[0] == old.orphans_fd:
+            name = node.sheltered_at[1]
             os.rename(name, name, src_dir_fd=old.orphans_fd, dst_dir_fd=upper.orphans_fd)
-            node.shelter = (upper.orphans_fd, name)
-        elif node.shelter is not None:
-            node.lower_directory, node.lower_name = index, node.shelter[1]
-            node.shelter = None
+            node.sheltered_at = (upper.orphans_fd, name)
+        elif node.sheltered_at is not None:
+            node.lower_directory, node.lower_name = index, node.sheltered_at[1]
+            node.sheltered_at = None
             node.upper = False
         elif node.upper and node.parent is not None:
             node.lower_directory, node.lower_name = places.of(node.parent), node.name
@@ -51,7 +51,7 @@ def restore_names(tree: Tree) -> None:
     """Before that: a file that lost the name it was known by, but has others, is known by one of those."""
     wanted: dict[int, Node] = {}
     for node in tree.nodes.all():
-        if node.shelter is not None and node.shelter[0] == tree.upper.orphans_fd and not node.unlinked:
+        if node.sheltered_at is not None and node.sheltered_at[0] == tree.upper.orphans_fd and not node.unlinked:
             wanted[tree.status(node).st_ino] = node
     pending = [tree.root] if wanted else []
     while pending:
@@ -65,13 +65,13 @@ def restore_names(tree: Tree) -> None:
                     pending.append(below)
             elif inode in wanted:
                 _settle_at(tree, wanted.pop(inode), directory, name)
-        tree.nodes.settle(directory)
+        tree.nodes.drop_unneeded(directory)
 
 
 def _settle_at(tree: Tree, node: Node, directory: Directory, name: bytes) -> None:
-    if node.shelter is not None:
-        os.unlink(node.shelter[1], dir_fd=node.shelter[0])
-    node.shelter = None
+    if node.sheltered_at is not None:
+        os.unlink(node.sheltered_at[1], dir_fd=node.sheltered_at[0])
+    node.sheltered_at = None
     tree.nodes.move(node, directory, name)
 
 

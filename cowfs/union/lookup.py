@@ -5,7 +5,7 @@ import os
 import stat
 from collections.abc import Sequence
 
-from cowfs.union.names import lowers_lack, missed, upper_lacks
+from cowfs.union.name_cache import lowers_lack, missed, upper_lacks
 from cowfs.union.nodes import Directory, LowerDirectory, Node
 from cowfs.union.tree import Tree
 from cowfs.union.whiteout import NO_MARKS, DirectoryMarks
@@ -14,7 +14,7 @@ from cowfs.union.whiteout import NO_MARKS, DirectoryMarks
 class Found:
     """An entry as the layers show it, before it has a node."""
 
-    __slots__ = ("in_upper", "lower_directory", "lower_name", "lowers", "number", "redirect", "shelter", "status")
+    __slots__ = ("in_upper", "lower_directory", "lower_name", "lowers", "number", "redirect", "sheltered_at", "status")
 
     def __init__(self, number: int, status: os.stat_result, *, in_upper: bool) -> None:
         self.number = number
@@ -25,7 +25,7 @@ class Found:
         self.lower_name = b""
         self.lowers: tuple[LowerDirectory, ...] = ()
         self.redirect: bytes | None = None
-        self.shelter: tuple[int, bytes] | None = None
+        self.sheltered_at: tuple[int, bytes] | None = None
 
 
 class LowerEntry:
@@ -81,7 +81,7 @@ def adopt(tree: Tree, parent: Directory, name: bytes, found: Found) -> Node:
         if _same_file(tree, node, status):
             return node
         # The number is taken: by a removed directory whose inode was used again, or by a forged origin.
-        found.number = tree.numbers.odd_number(status.st_dev, status.st_ino)
+        found.number = tree.numbers.spare_number(status.st_dev, status.st_ino)
         node = tree.nodes.find(found.number)
         if node is not None and node.type == stat.S_IFMT(status.st_mode):
             return node
@@ -92,10 +92,10 @@ def adopt(tree: Tree, parent: Directory, name: bytes, found: Found) -> Node:
         node = directory
     else:
         node = Node(found.number, stat.S_IFMT(status.st_mode), parent, name)
-    node.shelter = found.shelter
+    node.sheltered_at = found.sheltered_at
     node.lower_directory = found.lower_directory
     node.lower_name = found.lower_name
-    node.upper = found.in_upper or found.shelter is not None
+    node.upper = found.in_upper or found.sheltered_at is not None
     tree.nodes.add(node)
     parent.known[name] = node
     return node
@@ -223,7 +223,7 @@ def _found_upper_file(tree: Tree, parent: Directory, name: bytes, status: os.sta
     found = Found(tree.numbers.number_of_identity(origin), status, in_upper=True)
     shelter = tree.links.in_upper(origin) if status.st_nlink > 1 else None
     if shelter is not None and os.stat(shelter[1], dir_fd=shelter[0]).st_ino == status.st_ino:
-        found.shelter = shelter
+        found.sheltered_at = shelter
     return found
 
 
@@ -250,7 +250,7 @@ def _found_lower(tree: Tree, entry: LowerEntry) -> Found:
     number = number or tree.numbers.number(entry.status.st_dev, entry.status.st_ino)
     found = Found(number, status, in_upper=False)
     found.lowers = entry.directories
-    found.shelter = shelter
+    found.sheltered_at = shelter
     found.lower_directory = directory
     found.lower_name = name
     return found

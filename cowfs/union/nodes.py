@@ -17,7 +17,7 @@ NO_GROUP = -1
 
 # Numbers by the device that an inode lies on: the first device's inodes keep their numbers, and so on.
 _SLOT_RANGES = ((0, 1 << 31), (1 << 31, 1 << 30), (3 << 30, 1 << 29))
-_FIRST_ODD_NUMBER = 7 << 29
+_FIRST_SPARE_NUMBER = 7 << 29
 _LAST_NUMBER = (1 << 32) - 1
 
 
@@ -46,7 +46,7 @@ class Node:
         "number",
         "parent",
         "plain",
-        "shelter",
+        "sheltered_at",
         "type",
         "unlinked",
         "upper",
@@ -64,7 +64,7 @@ class Node:
         self.lower_directory: LowerDirectory | None = None
         self.lower_name = b""
         # A fixed (dir_fd, name) in the work area: the hard-link index, or the orphans.
-        self.shelter: tuple[int, bytes] | None = None
+        self.sheltered_at: tuple[int, bytes] | None = None
         self.unlinked = False
         # Known to have neither an ACL nor capabilities.
         self.plain = False
@@ -100,7 +100,7 @@ class Directory(Node):
         self.passes_group_on: int | None = None
         # The nodes whose name in this directory is known to lead to them still.
         self.known: dict[bytes, Node] = {}
-        # Owned by names.py.
+        # Owned by name_cache.py.
         self.upper_names: set[bytes] | None = None
         self.lower_names: frozenset[bytes] | None = None
         self.misses = 0
@@ -117,7 +117,7 @@ class Numbers:
         for device in devices:
             self._slots.setdefault(device, len(self._slots))
         self._odd: dict[tuple[int, int], int] = {}
-        self._next_odd = _FIRST_ODD_NUMBER
+        self._next_odd = _FIRST_SPARE_NUMBER
 
     def identity(self, status: os.stat_result) -> tuple[int, int] | None:
         """The lasting ``(slot, inode)`` of a file, or None if it lies on no layer's own file system."""
@@ -126,13 +126,13 @@ class Numbers:
 
     def number(self, device: int, inode: int) -> int:
         slot = self._slots.get(device)
-        return self.odd_number(device, inode) if slot is None else self.number_of_identity((slot, inode))
+        return self.spare_number(device, inode) if slot is None else self.number_of_identity((slot, inode))
 
     def number_of_identity(self, identity: tuple[int, int]) -> int:
         slot, inode = identity
-        return self._number(slot, inode) or self.odd_number(-1 - slot, inode)
+        return self._number(slot, inode) or self.spare_number(-1 - slot, inode)
 
-    def odd_number(self, device: int, inode: int) -> int:
+    def spare_number(self, device: int, inode: int) -> int:
         """A number from the remaining range, for an inode that has none of its own or whose number is taken."""
         key = (device, inode)
         number = self._odd.get(key)
@@ -197,16 +197,16 @@ class Nodes:
             parent.children += 1
             if former is not None:
                 former.children -= 1
-                self.settle(former)
+                self.drop_unneeded(former)
 
     def forget(self, number: int, count: int) -> None:
         """The kernel gives back ``count`` look-ups of a node."""
         node = self._nodes.get(number)
         if node is not None:
             node.lookups -= count
-            self.settle(node)
+            self.drop_unneeded(node)
 
-    def settle(self, node: Node) -> None:
+    def drop_unneeded(self, node: Node) -> None:
         """Drop a node, and then its parents, that nobody needs any more."""
         current: Node | None = node
         while current is not None and current.lookups <= 0 and not current.children:

@@ -1,6 +1,6 @@
 """How much a session may write. It costs no system call where there is room.
 
-What may be used is added up as it is asked for, rather too much than too little: a write again and again, or a file
+What may be used is added up as it is asked for, an upper bound: a write again and again, or a file
 that is gone since. Only when that sum reaches the limit the layer is measured, and the sum begins anew from there. So
 space that came free counts again, sparse files count what they occupy, and hard links once. Taking a name away is
 always allowed, though it may leave a whiteout. While large files are being copied up, measuring sees only what is
@@ -61,7 +61,7 @@ class Quota:
                 return
         self._charged[number] = (start, end)
 
-    def loosen(self, number: int = 0) -> None:
+    def note_freed(self, number: int = 0) -> None:
         """Something may have come free: of this node, or names of others."""
         self._exact = False
         self.forget(number)

@@ -5,10 +5,11 @@ import os
 import stat
 
 from cowfs import linux
-from cowfs.union.copyup import copy_metadata, copy_up, copy_up_name, refuse_immutable
+from cowfs.union.copying import copy_metadata
+from cowfs.union.copyup import copy_up, copy_up_name, refuse_immutable
 from cowfs.union.entries import before_lower_name_goes, lower_name_gone, move_out, name_gone, shelter_node
 from cowfs.union.lookup import forget_name, lookup, lower_shows, no_entry, upper_status
-from cowfs.union.names import name_made
+from cowfs.union.name_cache import name_made
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed, is_empty
 from cowfs.union.tree import Tree, discard
@@ -46,9 +47,9 @@ def rename(
             _refuse_replacing(tree, source, target, new_name)
             _move(tree, source, old_parent, old_name, target, new_parent, new_name)
     finally:
-        tree.nodes.settle(source)
+        tree.nodes.drop_unneeded(source)
         if target is not None:
-            tree.nodes.settle(target)
+            tree.nodes.drop_unneeded(target)
 
 
 def _move(
@@ -173,10 +174,10 @@ def _take_away(tree: Tree, target: Directory, parent: Directory, name: bytes) ->
 def _before_replacing(tree: Tree, target: Node, parent: Directory, name: bytes, *, in_upper: bool) -> None:
     """Give a file that is about to be replaced a second name among the orphans, if the kernel still knows it."""
     if tree.quota is not None:
-        tree.quota.loosen()
+        tree.quota.note_freed()
     if not in_upper:
         before_lower_name_goes(tree, target)
-    elif target.lookups > 0 and target.shelter is None and target.is_at(parent, name):
+    elif target.lookups > 0 and target.sheltered_at is None and target.is_at(parent, name):
         orphan = b"%d" % target.number
         os.link(name, orphan, src_dir_fd=tree.upper_fd(parent), dst_dir_fd=tree.upper.orphans_fd, follow_symlinks=False)
         shelter_node(tree, target, orphan)

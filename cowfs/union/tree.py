@@ -10,12 +10,12 @@ import stat
 from collections import OrderedDict
 from collections.abc import Callable
 
-from cowfs.union.descriptors import DescriptorCache, cache_capacity
+from cowfs.union.fd_cache import DescriptorCache, cache_capacity
+from cowfs.union.hard_links import HardLinks
 from cowfs.union.layer import Layer, WritableLayer, empty_directory, open_directory
-from cowfs.union.links import HardLinks
 from cowfs.union.nodes import ROOT_NUMBER, Directory, LowerDirectory, Node, Nodes
 from cowfs.union.quota import Quota
-from cowfs.union.variation import NOTHING, Variation
+from cowfs.union.variation import NO_VARIATION, Variation
 from cowfs.union.whiteout import Marks, is_whiteout, make_whiteout, parse_identity
 
 SELF = b"."
@@ -29,7 +29,7 @@ class Tree:
         marks: Marks,
         *,
         durable: bool = False,
-        variation: Variation = NOTHING,
+        variation: Variation = NO_VARIATION,
     ) -> None:
         """``layers`` are the read-only ones, topmost first. A durable tree syncs what it copies up."""
         self.layers = layers
@@ -49,12 +49,12 @@ class Tree:
         self.files: DescriptorCache[int] = DescriptorCache(capacity)
         # Unchanged directories whose listings are in memory, the oldest first; readdir.py keeps it short.
         self.listings: OrderedDict[Directory, None] = OrderedDict()
-        # Directories whose names are known, the longest known first, and how many that are: names.py keeps them few.
+        # Directories whose names are known, the longest known first, and how many; name_cache.py keeps them few.
         self.named_directories: OrderedDict[Directory, None] = OrderedDict()
         self.names_kept = 0
         # Bytes that a copy-up may copy before the operation returns; beyond that CopyUpNeeded is raised.
         self.copy_up_inline_limit: int | None = None
-        # Told of a node whose attributes changed by another operation than one that sets them; an engine replaces it.
+        # Called when an operation other than setattr changed a node's attributes; an engine replaces it.
         self.on_stale: Callable[[Node], None] = lambda _: None
         self.quota: Quota | None = None
         self.copies_running = 0
@@ -68,8 +68,8 @@ class Tree:
 
         The descriptor stays open at least until a dozen other nodes were located.
         """
-        if node.shelter is not None:
-            return node.shelter
+        if node.sheltered_at is not None:
+            return node.sheltered_at
         if node.upper:
             return (self.upper_fd(node.parent), node.name) if node.parent is not None else (self.upper.root_fd, SELF)
         if node.lower_directory is None:
@@ -88,8 +88,8 @@ class Tree:
             return found[0]
         if directory.parent is None:
             return self.upper.root_fd
-        if directory.shelter is not None:
-            fd = open_directory(*directory.shelter)
+        if directory.sheltered_at is not None:
+            fd = open_directory(*directory.sheltered_at)
             self.directories.put(directory, fd)
             return fd
         path: list[Directory] = []
@@ -170,9 +170,9 @@ class Tree:
 
     def indexed(self, node: Node) -> tuple[int, int] | None:
         """The identity under which the hard-link index holds a node's content, if it does."""
-        if node.shelter is None or node.shelter[0] != self.upper.links_fd:
+        if node.sheltered_at is None or node.sheltered_at[0] != self.upper.links_fd:
             return None
-        return parse_identity(node.shelter[1])
+        return parse_identity(node.sheltered_at[1])
 
     def in_lower_index(self, node: Node) -> bool:
         """Whether a node's content is what an earlier session's hard-link index, now a lower layer's, leads to."""
@@ -209,7 +209,7 @@ class Tree:
         """The st_nlink of a file that is not a directory, from the ``status`` of its content."""
         if node.unlinked:
             return 0
-        if node.shelter is None:
+        if node.sheltered_at is None:
             return status.st_nlink if node.upper else self.names_below(node, status)
         identity = self.indexed(node)
         return status.st_nlink - 1 + (0 if identity is None else self.links.names_below(identity) or 0)
@@ -240,10 +240,10 @@ class Tree:
                 self.directories.discard(lower)
             self.listings.pop(node, None)
             self.forget_names(node)
-        if node.shelter is not None and node.shelter[0] == self.upper.orphans_fd:
-            discard(*node.shelter, node.type)
+        if node.sheltered_at is not None and node.sheltered_at[0] == self.upper.orphans_fd:
+            discard(*node.sheltered_at, node.type)
             if self.quota is not None:
-                self.quota.loosen()
+                self.quota.note_freed()
 
 
 def discard(dir_fd: int, name: bytes, kind: int) -> None:

@@ -17,7 +17,7 @@ class Order(Enum):
 
 
 @dataclass(frozen=True)
-class Listed:
+class ReaddirOrder:
     """The order in which a directory is listed. Names are ordered by their bytes."""
 
     order: Order
@@ -33,9 +33,9 @@ class Listed:
 
 @dataclass(frozen=True)
 class Variation:
-    """All of it; by itself nothing."""
+    """All test conditions; the default changes nothing."""
 
-    listed: Listed | None = None
+    readdir_order: ReaddirOrder | None = None
     """None: as it comes."""
     inode_seed: str | None = None
     """Every inode number but the root's is another, one for each seed."""
@@ -58,8 +58,8 @@ class _VariedNumbers(Numbers):
         self._factor = int.from_bytes(digest[:4], "little") | 1
         self._mask = int.from_bytes(digest[4:], "little")
 
-    def odd_number(self, device: int, inode: int) -> int:
-        return self._exchanged(super().odd_number(device, inode))
+    def spare_number(self, device: int, inode: int) -> int:
+        return self._exchanged(super().spare_number(device, inode))
 
     def _number(self, slot: int, inode: int) -> int | None:
         number = super()._number(slot, inode)
@@ -73,4 +73,4 @@ class _VariedNumbers(Numbers):
                 return number
 
 
-NOTHING = Variation()
+NO_VARIATION = Variation()

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from builder import apt, rootless
-from builder.log import Problem
+from builder import user_namespace
+from builder.debian import apt
+from builder.problems import Problem
 from tests.builder.packages import COWBUILD, Base, Person, Workplace, checksum_of
 
 CACHE = Path(__file__).parents[2] / ".cache"
@@ -42,8 +43,8 @@ def _person(name: str) -> Person:
         return Person(name)
     if os.geteuid() != 0:
         try:
-            rootless.check()
-            rootless.check_fuse()
+            user_namespace.check()
+            user_namespace.check_fuse()
         except Problem as problem:
             pytest.skip(f"{problem} ({problem.hint})")
         return Person(name)

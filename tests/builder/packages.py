@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from builder import rootless
+from builder import user_namespace
 from builder.process import output
 
-COWBUILD = (sys.executable, "-P", "-m", "builder.cli")
+COWBUILD = (sys.executable, "-P", "-m", "builder")
 
 CONTROL = """\
 Source: {name}
@@ -60,7 +60,7 @@ class Person:
 
 def checksum_of(base: Path) -> str:
     """In the user namespace when the tests are a plain user's: files of a base belong to subordinate ids."""
-    return output([*rootless.before(), sys.executable, "-P", "-m", "builder.checksum", base]).strip()
+    return output([*user_namespace.before(), sys.executable, "-P", "-m", "setup.checksum", base]).strip()
 
 
 @dataclass(frozen=True)

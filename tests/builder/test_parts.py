@@ -14,9 +14,12 @@ from typing import Any
 
 import pytest
 
-from builder import artifacts, beneath, depends, interrupts, source
-from builder.checksum import checksum
-from builder.log import Interrupted, Problem
+from builder import hostile_tree, interrupts
+from builder.build import artifacts
+from builder.debian import depends
+from builder.debian.dsc import SourcePackage, fetch, read
+from builder.problems import Interrupted, Problem
+from setup.checksum import checksum
 
 DSC = """\
 Format: 3.0 (native)
@@ -41,33 +44,33 @@ def write_dsc(
 
 
 def test_a_source_is_read_and_fetched(tmp_path: Path) -> None:
-    package = source.read(write_dsc(tmp_path, version="1:2.0-3"))
+    package = read(write_dsc(tmp_path, version="1:2.0-3"))
     assert (package.name, package.version_without_epoch, package.directory_name) == ("tiny", "2.0-3", "tiny-2.0")
     target = tmp_path / "target"
     target.mkdir()
-    source.fetch(package, target)
+    fetch(package, target)
     assert sorted(path.name for path in target.iterdir()) == ["tiny_1.dsc", "tiny_1.tar.xz"]
 
 
 @pytest.mark.parametrize("name", ["../x", "/etc/passwd", "..", ".", ".hidden", "a/b", "-option", "a b", "a\\b"])
 def test_a_listed_name_that_is_no_plain_name_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(Problem):
-        source.read(write_dsc(tmp_path, file=name))
+        read(write_dsc(tmp_path, file=name))
 
 
 @pytest.mark.parametrize(("name", "version"), [("../tiny", "1"), ("Tiny", "1"), ("tiny", "1/2"), ("tiny", "$(id)")])
 def test_a_source_name_or_version_out_of_policy_is_refused(tmp_path: Path, name: str, version: str) -> None:
     with pytest.raises(Problem):
-        source.read(write_dsc(tmp_path, name=name, version=version))
+        read(write_dsc(tmp_path, name=name, version=version))
 
 
 @pytest.mark.parametrize("content", [b"c0ntent", b"content and more", b""])
 def test_a_file_that_is_not_as_listed_is_refused(tmp_path: Path, content: bytes) -> None:
-    package = source.read(write_dsc(tmp_path))
+    package = read(write_dsc(tmp_path))
     (tmp_path / "tiny_1.tar.xz").write_bytes(content)
     (tmp_path / "target").mkdir()
     with pytest.raises(Problem):
-        source.fetch(package, tmp_path / "target")
+        fetch(package, tmp_path / "target")
 
 
 @pytest.mark.parametrize("text", ["", "no fields at all", "Source: x\n"])
@@ -75,12 +78,12 @@ def test_what_is_no_dsc_is_refused(tmp_path: Path, text: str) -> None:
     dsc = tmp_path / "x.dsc"
     dsc.write_text(text)
     with pytest.raises(Problem):
-        source.read(dsc)
+        read(dsc)
 
 
-def relations(choice: depends.Choice, **fields: str) -> depends.Request:
+def relations(choice: depends.Choice, **fields: str) -> depends.WantedPackages:
     named = {name.replace("_", "-"): text for name, text in fields.items()}
-    return depends.requested(source.SourcePackage(Path("x"), "x", "1", ("any",), named, (), ""), choice)
+    return depends.requested(SourcePackage(Path("x"), "x", "1", ("any",), named, (), ""), choice)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +208,8 @@ def test_copying_in_never_writes_through_a_link(tmp_path: Path) -> None:
     root.mkdir()
     (tmp_path / "precious").write_text("old")
     (root / "name").symlink_to(tmp_path / "precious")
-    with beneath.directory(root, "") as place, pytest.raises(FileExistsError):
-        beneath.copy_in(ours, place, "name")
+    with hostile_tree.directory(root, "") as place, pytest.raises(FileExistsError):
+        hostile_tree.copy_in(ours, place, "name")
     assert (tmp_path / "precious").read_text() == "old"
 
 
@@ -216,14 +219,14 @@ def test_a_directory_is_made_beneath_and_through_no_link(tmp_path: Path) -> None
     elsewhere.mkdir()
     before = os.umask(0o077)
     try:
-        beneath.make_directory(root, "a/b", (os.getuid(), os.getgid()))
-        beneath.make_directory(root, "a/b", (os.getuid(), os.getgid()))
+        hostile_tree.make_directory(root, "a/b", (os.getuid(), os.getgid()))
+        hostile_tree.make_directory(root, "a/b", (os.getuid(), os.getgid()))
     finally:
         os.umask(before)
     assert stat.S_IMODE((root / "a").stat().st_mode) == stat.S_IMODE((root / "a/b").stat().st_mode) == 0o755
     (root / "link").symlink_to(elsewhere)
     with pytest.raises(OSError, match="link"):
-        beneath.make_directory(root, "link/b", (os.getuid(), os.getgid()))
+        hostile_tree.make_directory(root, "link/b", (os.getuid(), os.getgid()))
     assert not list(elsewhere.iterdir())
 
 
@@ -267,7 +270,7 @@ def test_a_signal_while_a_directory_is_opened_loses_no_descriptor(tmp_path: Path
 
     def trace(frame: FrameType, event: str, _argument: object) -> Any:
         nonlocal steps
-        if frame.f_code.co_filename != beneath.__file__:
+        if frame.f_code.co_filename != hostile_tree.__file__:
             return None
         steps += event == "line"
         if event == "line" and steps == step:
@@ -278,7 +281,7 @@ def test_a_signal_while_a_directory_is_opened_loses_no_descriptor(tmp_path: Path
     former = sys.gettrace()
     sys.settrace(trace)
     try:
-        with contextlib.suppress(Interrupted), beneath.directory(tmp_path, "a/b/c"):
+        with contextlib.suppress(Interrupted), hostile_tree.directory(tmp_path, "a/b/c"):
             sys.settrace(former)
             assert steps < step
     finally:

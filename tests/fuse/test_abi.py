@@ -1,4 +1,4 @@
-"""Every number in cowfs/fuse/abi.py against the C compiler's view of this machine's linux/fuse.h."""
+"""Every number in cowfs/fuse/protocol/abi.py against the C compiler's view of this machine's linux/fuse.h."""
 
 import shutil
 import subprocess
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cowfs.fuse import abi
+from cowfs.fuse.protocol import abi
 
 NEWER_THAN_THE_OLDEST_HEADER = {
     "fuse_statx": 39,

@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from cowfs.fuse import abi, messages
-from cowfs.fuse.abi import InitFlag, Opcode
+from cowfs.fuse.protocol import abi, messages
+from cowfs.fuse.protocol.abi import InitFlag, Opcode
 from cowfs.union.attrs import Attributes
 
 MKDIR = bytes.fromhex(

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import pytest
 
-from cowfs.fuse.engine import read_statistics
+from cowfs.fuse.statistics import read_statistics
 from tests.harness.bench import Workbench
 from tests.harness.mounts import Mount
 from tests.harness.trees import directory, file

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from tests.harness import syscalls
 
-_FROM_SOURCE = [sys.executable, "-c", "import sys; from cowfs.cli import main; sys.exit(main())"]
+_FROM_SOURCE = [sys.executable, "-c", "import sys; from cowfs.command.main import main; sys.exit(main())"]
 
 
 def cowfs_command() -> list[str]:

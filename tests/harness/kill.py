@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from types import ModuleType
 
+import cowfs.daemon.mount
 import cowfs.linux
-import cowfs.mount
 from cowfs.union.complete import complete_layer
 from cowfs.union.tree import Tree
 from tests.harness import actions, syscalls
@@ -56,7 +56,7 @@ def die_at_the_end(countdown: int) -> Callable[[], None]:
             die_before_change(countdown)()
             complete_layer(tree)
 
-        vars(cowfs.mount)["complete_layer"] = die_while_completing
+        vars(cowfs.daemon.mount)["complete_layer"] = die_while_completing
 
     return prepare
 

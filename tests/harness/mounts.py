@@ -15,9 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
-import cowfs.cli
-import cowfs.fuse.pyfuse
-import cowfs.mount
+import cowfs.command.main
+import cowfs.daemon.mount
+import cowfs.fuse.pyfuse3_engine
 from tests.harness import syscalls
 
 DAEMON_LIFETIME = 240  # seconds; SIGALRM then ends a daemon that hangs, and with it whatever waits for it
@@ -160,7 +160,7 @@ def _run_command(arguments: Sequence[str], log: Path, ready: int, sabotage: Call
         _tell_when_mounted(3)
         if sabotage:
             sabotage()
-        code = cowfs.cli.main(list(arguments))
+        code = cowfs.command.main.main(list(arguments))
     except SystemExit as exit_request:
         if isinstance(exit_request.code, str):
             print(exit_request.code, file=sys.stderr)
@@ -174,11 +174,11 @@ def _run_command(arguments: Sequence[str], log: Path, ready: int, sabotage: Call
 
 
 def _tell_when_mounted(ready: int) -> None:
-    serve = cowfs.mount.Mount.serve
+    serve = cowfs.daemon.mount.Mount.serve
 
-    async def tell_and_serve(self: cowfs.mount.Mount) -> None:
+    async def tell_and_serve(self: cowfs.daemon.mount.Mount) -> None:
         os.write(ready, READY)
         os.close(ready)
         await serve(self)
 
-    setattr(cowfs.mount.Mount, "serve", tell_and_serve)  # noqa: B010  a method, which mypy lets nobody assign to
+    setattr(cowfs.daemon.mount.Mount, "serve", tell_and_serve)  # noqa: B010  a method, which mypy lets nobody assign to

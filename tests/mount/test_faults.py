@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from cowfs.fuse.engine import read_statistics
+from cowfs.fuse.statistics import read_statistics
 from tests.harness import actions, syscalls
 from tests.harness.bench import Workbench
 from tests.harness.command import cowfs_command, served_by

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from builder import apt, checksum
+from builder.debian import apt
+from setup import checksum
 from tests.harness.bench import Workbench
 from tests.harness.snapshot import Snapshot, differences, snapshot
 from tests.harness.trees import Entry, directory, fifo, file, link_to, symlink
@@ -195,7 +196,7 @@ def debian() -> Path:
     with (CACHE / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
-            command = [sys.executable, "-m", "builder.cli", "create", str(path), "--suite", suite]
+            command = [sys.executable, "-m", "builder", "create", str(path), "--suite", suite]
             subprocess.run(command, check=True)
     return path
 

@@ -212,7 +212,7 @@ def test_a_trace_that_cannot_be_written_is_refused_before_the_mount(place: Path,
     for name in ("base", "mnt"):
         (place / name).mkdir()
     ended = subprocess.run(
-        [sys.executable, "-m", "cowfs.cli", "-o", f"trace={where}", "base", "mnt"],
+        [sys.executable, "-m", "cowfs", "-o", f"trace={where}", "base", "mnt"],
         cwd=place,
         capture_output=True,
         text=True,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from builder import configuration, options
+from builder.command import configuration, options
 from setup import manual
 
 

@@ -1,0 +1,235 @@
+"""What is asked of one build, and what its stages share."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from builder import hostile_tree, user_namespace
+from builder.build import artifacts, hooks
+from builder.build.binnmu import Rebuild
+from builder.build.extra_repositories import check_repositories
+from builder.build.summary import StageFailed, Status, Summary
+from builder.debian import base_facts
+from builder.debian.dsc import read
+from builder.log import BuildLog
+from builder.problems import Problem
+from builder.process import TimedOut, logged
+from builder.session.session import BUILDER, Session, opened
+from builder.store import dependency_layers
+
+# The same in each session, so that what records its path is the same each time.
+PLACE = "/build/reproducible-path"
+PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._-]*)+")
+
+
+PURGE = ("always", "successful", "never")
+
+# In the order in which sbuild runs them.
+TESTERS = ("lintian", "piuparts", "autopkgtest")
+
+NO_REBUILD = Rebuild()
+
+
+@dataclass(frozen=True)
+class Test:
+    """A program that is to look at the finished packages (testers.py)."""
+
+    program: str
+    options: tuple[str, ...] = ()
+    must_succeed: bool = False
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """What `cowbuild build` is asked for."""
+
+    dsc: Path
+    base: Path
+    output: Path
+    host: str | None = None
+    """The architecture to cross build for; None for the base's own."""
+    build_any: bool = True
+    build_all: bool = True
+    build_source: bool = False
+    profiles: tuple[str, ...] = ()
+    jobs: int = 1
+    apt_update: bool | None = None
+    """None: where dependencies are installed, not where they are taken from the cache."""
+    deps_cache: bool = True
+    deps_cache_age: float = dependency_layers.DEFAULT_AGE
+    deps_cache_limit: int = dependency_layers.DEFAULT_LIMIT
+    apt_upgrade: bool = False
+    network: bool = False
+    add_depends: tuple[str, ...] = ()
+    add_conflicts: tuple[str, ...] = ()
+    resolve_alternatives: bool = False
+    debbuild_options: tuple[str, ...] = ()
+    time_limit: float | None = None
+    silence_limit: float | None = None
+    build_place: str = PLACE
+    rebuild: Rebuild = NO_REBUILD
+    uploader: str | None = None
+    extra_packages: tuple[Path, ...] = ()
+    extra_repositories: tuple[str, ...] = ()
+    extra_keys: tuple[Path, ...] = ()
+    commands: hooks.Hooks = field(default_factory=dict)
+    tests: tuple[Test, ...] = ()
+    purge_session: str = "always"
+    """When the session is thrown away: one of PURGE."""
+    trace: bool = False
+    """Report what was used of what is installed."""
+    twice: bool = False
+    """Build again under other conditions, and compare."""
+    log_file: bool = True
+    quiet: bool = False
+    one_of_several: bool = False
+    verbose: bool = False
+
+    @property
+    def layered(self) -> bool:
+        """Whether the build is in a session of its own, on top of the one that its dependencies were installed in."""
+        return self.trace or self.twice
+
+    @property
+    def cached(self) -> bool:
+        """Whether dependencies can come from the cache.
+
+        Where nothing but base and package decides on them; and where the session is not kept, which could need them for
+        longer than the cache has them.
+        """
+        return (
+            self.deps_cache
+            and self.purge_session == "always"
+            and not (
+                self.extra_packages or self.extra_repositories or self.extra_keys or self.commands.get("chroot-setup")
+            )
+        )
+
+    @property
+    def build_type(self) -> str:
+        """dpkg-buildpackage's word for what is built."""
+        parts = {"source": self.build_source, "any": self.build_any, "all": self.build_all}
+        words = [word for word, wanted in parts.items() if wanted]
+        return {"any,all": "binary", "source,any,all": "full"}.get(",".join(words), ",".join(words))
+
+
+class Job:
+    """What the stages of one build share. The second directory, if any, is where a dependency layer can be made."""
+
+    def __init__(self, options: BuildOptions, directories: Sequence[Path], log: BuildLog) -> None:
+        self.options = options
+        self.directory = directories[0]
+        self.layer_directory = directories[-1] if options.cached else None
+        self.log = log
+        self.summary = Summary()
+        self.source = read(options.dsc)
+        self.build_architecture = base_facts.architecture(options.base)
+        self.architecture = options.host or self.build_architecture
+        self._session: Session | None = None
+        self.stage = "create-session"
+        self.result: artifacts.Artifacts | None = None
+
+    @contextmanager
+    def part(self, stage: str, status: Status) -> Iterator[None]:
+        """Where a problem comes from in here, the build ends with this stage and status."""
+        self.stage = stage
+        try:
+            yield
+        except Problem as problem:
+            raise StageFailed(stage, status, str(problem), problem.hint) from None
+        except TimedOut as problem:
+            raise StageFailed(stage, status, str(problem)) from None
+        except OSError as problem:
+            raise StageFailed(stage, status, str(problem)) from None
+
+    @property
+    def stem(self) -> str:
+        """What the names of the build's own files begin with."""
+        return f"{self.source.name}_{self.source.version_without_epoch}_{self.architecture}"
+
+    @property
+    def session(self) -> Session:
+        assert self._session is not None, "only while the session is open"
+        return self._session
+
+    @contextmanager
+    def open_session(
+        self,
+        directory: Path,
+        layers: Sequence[Path] = (),
+        conditions: Sequence[str] = (),
+        *,
+        traced: bool = False,
+    ) -> Iterator[None]:
+        """A session over the base and the frozen layers on it; `directory` is its own."""
+        with ExitStack() as stack:
+            with self.part("create-session", Status.GIVEN_BACK):
+                session = stack.enter_context(
+                    opened(self.options.base, directory, self.log, layers, traced=traced, conditions=conditions)
+                )
+            around, self._session = self._session, session
+            try:
+                yield
+            finally:
+                self._session = around
+
+    @property
+    def place(self) -> str:
+        """Where the source and what is made of it lie, in the session."""
+        return self.options.build_place
+
+    def make_place(self) -> None:
+        """Make the directory for the source and what is made of it, in the session, for the builder."""
+        hostile_tree.make_directory(self.session.root, self.place.lstrip("/"), (BUILDER.uid, BUILDER.gid))
+
+    @property
+    def build_directory(self) -> str:
+        return f"{self.place}/{self.source.directory_name}"
+
+    def run_commands(self, point: str) -> None:
+        """Run the user's commands for a point of the build. Problem when one fails; those after it are not run."""
+        commands = self.options.commands.get(point, ())
+        if not commands:
+            return
+        self.log.subsection(hooks.POINTS[point])
+        escapes = hooks.Escapes(
+            architecture=self.architecture,
+            build_architecture=self.build_architecture,
+            build_place=self.place,
+            build_directory=self.build_directory,
+            dsc=str(self.source.dsc) if point in hooks.OUTSIDE else self.source.dsc.name,
+            changes=self.result.names[0] if self.result is not None else None,
+        )
+        for written in commands:
+            command = escapes.put_into(written)
+            self.log.line(f"{command}\n")
+            if point in hooks.INSIDE:
+                # Not before the source is unpacked is there a place to be in.
+                self.session.run("sh", "-c", f'cd "{self.place}" 2>/dev/null; {command}', network=True, terminal=True)
+            elif (code := logged(["sh", "-c", command], self.log, terminal=True)) != 0:
+                raise Problem(f"The command failed with exit code {code}: {command}")
+
+
+def check_options(options: BuildOptions) -> None:
+    """Problem where the build cannot even begin."""
+    user_namespace.check_fuse()
+    if not (options.build_any or options.build_all or options.build_source):
+        raise Problem("Nothing is to be built: --no-arch-any and --no-arch-all together, and no --source")
+    if not os.access(options.output, os.W_OK):
+        raise Problem(f"The output directory {options.output} is missing or may not be written to")
+    if not PLACE_ALLOWED.fullmatch(options.build_place):
+        raise Problem(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ - /")
+    if options.layered and options.purge_session != "always":
+        raise Problem("With --trace or --twice no session can be kept", "Leave out --purge-session")
+    if options.host is not None and {"piuparts", "autopkgtest"} & {test.program for test in options.tests}:
+        raise Problem(
+            f"Packages for {options.host} cannot be run over this base", "Without --run-piuparts and --run-autopkgtest"
+        )
+    check_repositories(options.extra_repositories, options.extra_keys)
+    base_facts.architecture(options.base)
+    base_facts.check_ours(options.base)

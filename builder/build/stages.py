@@ -1,0 +1,411 @@
+"""One build: a linear list of stages over one session."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from debian.debian_support import DpkgArchTable
+
+from builder import hostile_tree, screen
+from builder.build import artifacts, buildpackage, cached_dependencies, cross, testers, trace_report, twice
+from builder.build.binnmu import PUT_ON_TOP
+from builder.build.job import BuildOptions, Job
+from builder.build.summary import StageFailed, Status
+from builder.build.update_chroot import bring_up_to_date
+from builder.debian import architectures, base_facts, depends, dsc
+from builder.log import BuildLog, timestamp
+from builder.problems import Interrupted, Problem
+from builder.process import shown
+from builder.session.session import BUILDER, CONDITIONS, VARIABLES
+from builder.store import kept_sessions
+
+
+def build(options: BuildOptions, directories: Sequence[Path]) -> int:
+    """Build a source package in a session in private directories; return sbuild's exit code.
+
+    Problem only before the log begins: for a .dsc that cannot be read, a base that is none.
+    """
+    log = BuildLog(screen.of_build(quiet=options.quiet, one_of_several=options.one_of_several))
+    job = Job(options, directories, log)
+    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.summary.started))
+    if options.log_file:
+        _start_log(log, options.output, f"{job.stem}-{started}")
+    introduce(job)
+    status, failed_stage = Status.SUCCESSFUL, None
+    try:
+        run_stages(job)
+    except StageFailed as failure:
+        status, failed_stage = failure.status, failure.stage
+        log.line(f"\nE: {failure}")
+        for line in failure.hint.splitlines():
+            log.line(f"   {line}")
+        log.line(f"E: the build of {job.source.name} ended in stage {failure.stage}")
+    except Interrupted:
+        status, failed_stage = Status.FAILED, job.stage
+        log.line(f"\nE: interrupted in stage {job.stage}")
+    if options.purge_session == "never" or (options.purge_session == "successful" and failed_stage is not None):
+        keep_session(job, failed_stage or "finished")
+    job.summary.write(log, status, failed_stage)
+    if failed_stage is not None:
+        log.screen.stage(failed_stage)
+    log.close()
+    if log.path is not None:
+        _link_latest(options.output, job.stem, log.path)
+    return status.exit_code
+
+
+def _start_log(log: BuildLog, output: Path, stem: str) -> None:
+    """In a file of its own, also when a build of the same package began in the same second."""
+    for attempt in range(1, 100):
+        try:
+            log.keep_in(output / (f"{stem}.build" if attempt == 1 else f"{stem}-{attempt}.build"))
+        except FileExistsError:
+            continue
+        except OSError as error:
+            raise Problem(f"Cannot write the log into {output}: {error.strerror}") from None
+        else:
+            return
+    raise Problem(f"Cannot write the log into {output}: there are too many of that name")
+
+
+def keep_session(job: Job, stage: str) -> None:
+    layer = job.directory / "layer"
+    if not layer.exists():
+        return
+    try:
+        name = kept_sessions.keep(
+            layer,
+            stem=job.stem,
+            package=f"{job.source.name} {job.source.version}",
+            base=job.options.base,
+            stage=stage,
+            made=job.summary.started,
+            build_directory=job.build_directory,
+        )
+    except OSError as error:
+        job.log.line(f"E: the session cannot be kept: {error}")
+    else:
+        job.log.line(f"\nThe session is kept: cowbuild enter {name}; cowbuild fork {name}; cowbuild discard {name}")
+
+
+def run_stages(job: Job) -> None:
+    try:
+        commands(job, "pre-build")
+        second: artifacts.Artifacts | None = None
+        with dependency_layer(job) as layers:
+            conditions = CONDITIONS[0] if job.options.twice else ()
+            with job.open_session(job.directory, layers, conditions, traced=job.options.trace):
+                with commands_on_failure(job, "chroot-cleanup"):
+                    if not layers:
+                        get_ready(job)
+                    work_in_session(job)
+                    commands(job, "chroot-cleanup")
+            if job.options.twice:
+                second = build_again(job, layers)
+        deliver(job)
+        if second is not None:
+            twice.compare(job, second)
+        testers.run(job)
+    except StageFailed:
+        commands(job, "post-build-failed")
+        raise
+    commands(job, "post-build")
+
+
+def build_again(job: Job, layers: Sequence[Path]) -> artifacts.Artifacts:
+    """What the same makes in a new session, under other conditions."""
+    job.log.section("Build again")
+    job.log.line(f"Conditions: {' '.join(CONDITIONS[1])}")
+    place = job.directory / "again"
+    staging = place / "artifacts"
+    staging.mkdir(parents=True)
+    fields = dict(job.summary.fields)
+    job.summary.fields["Reproducible"] = "fail: the second build did not succeed"
+    with job.open_session(place, layers, CONDITIONS[1]), commands_on_failure(job, "chroot-cleanup"):
+        unpack(job)
+        hack_version(job)
+        commands(job, "starting-build")
+        run_build(job)
+        commands(job, "finished-build")
+        with job.part("fetch-artifacts", Status.ATTEMPTED):
+            made = artifacts.take(job.session.root, job.place.lstrip("/"), staging)
+        commands(job, "chroot-cleanup")
+    job.summary.fields = fields
+    return made
+
+
+@contextmanager
+def dependency_layer(job: Job) -> Iterator[Sequence[Path]]:
+    """The frozen layer with the build dependencies, taken from the cache or made for it; none where that is not wanted.
+
+    Where it has to be made, the stages up to the dependencies have been gone through when this begins.
+    """
+    if job.layer_directory is None:
+        yield [] if not job.options.layered else [layer_of_this_build(job)]
+        return
+    with job.part("install-deps", Status.GIVEN_BACK):
+        request = dependencies(job)
+        key = cached_dependencies.key(job, request.as_dsc())
+    name = f"{job.source.name} {job.source.version}"
+    made = cached_dependencies.kept_or_made(
+        job, key, job.layer_directory, package=name, make=lambda: get_layer_ready(job)
+    )
+    with made as (below, kept):
+        if kept is not None:
+            job.log.section("Update chroot")
+            job.log.line(f"Not needed: the dependency layer of {timestamp(kept.made)} is used ({key})")
+            fetch_source(job)
+            job.log.section("Install package build dependencies")
+            job.log.line(f"Build-Depends: {request.depends}")
+            job.log.line("They are in the dependency layer.")
+        yield below
+
+
+def get_layer_ready(job: Job) -> None:
+    with commands_on_failure(job, "chroot-cleanup"):
+        get_ready(job)
+
+
+def layer_of_this_build(job: Job) -> Path:
+    place = job.directory / "dependencies"
+    place.mkdir()
+    with job.open_session(place), commands_on_failure(job, "chroot-cleanup"):
+        get_ready(job)
+    return place / "layer"
+
+
+def get_ready(job: Job) -> None:
+    commands(job, "chroot-setup")
+    update_chroot(job)
+    fetch_source(job)
+    install_dependencies(job)
+
+
+def work_in_session(job: Job) -> None:
+    check_architecture(job)
+    unpack(job)
+    check_space(job)
+    hack_version(job)
+    commands(job, "starting-build")
+    with trace_report.traced(job, dependencies(job)) if job.options.trace else nullcontext():
+        run_build(job)
+    commands(job, "finished-build")
+    take_artifacts(job)
+    show_artifacts(job)
+
+
+def commands(job: Job, point: str) -> None:
+    with job.part(f"run-{point}-commands", Status.FAILED):
+        job.run_commands(point)
+
+
+@contextmanager
+def commands_on_failure(job: Job, point: str) -> Iterator[None]:
+    """Run the user's commands for this point when what is in here fails; it stays the reason, whatever they do."""
+    try:
+        yield
+    except StageFailed:
+        try:
+            job.run_commands(point)
+        except Problem as problem:
+            job.log.line(f"E: {problem}")
+        raise
+
+
+def introduce(job: Job) -> None:
+    package, options = job.source, job.options
+    job.log.title(f"{package.name} {package.version} ({job.architecture})", timestamp(job.summary.started))
+    fields = {
+        "Package": package.name,
+        "Version": package.version,
+        "Source-Version": package.version,
+        "Distribution": base_facts.code_name(options.base),
+        "Machine Architecture": architectures.machine(),
+        "Host Architecture": job.architecture,
+        "Build Architecture": job.build_architecture,
+        "Foreign Architectures": " ".join(foreign_architectures(job)),
+        "Build Type": options.build_type,
+        "Build Profiles": " ".join(options.profiles),
+        "Job": str(package.dsc),
+    }
+    job.summary.fields.update({name: text for name, text in fields.items() if text})
+    for name in ("Package", "Version", "Distribution", "Host Architecture", "Build Architecture", "Build Type"):
+        job.log.line(f"{name}: {fields[name]}")
+    job.log.line(f"Base: {options.base}")
+
+
+def foreign_architectures(job: Job) -> list[str]:
+    own = base_facts.foreign_architectures(job.options.base)
+    return own if job.options.host in (None, *own) else [*own, job.architecture]
+
+
+def fetch_source(job: Job) -> None:
+    job.log.section("Fetch source files")
+    with job.part("fetch-src", Status.GIVEN_BACK):
+        fetched = job.directory / "source"
+        fetched.mkdir()
+        dsc.fetch(job.source, fetched)
+        job.log.line(f"{job.source.dsc.name}: {job.source.signature}")
+        for listed in job.source.files:
+            job.log.line(f"{listed.name}: {listed.size} bytes, checksum right")
+
+
+def update_chroot(job: Job) -> None:
+    job.log.section("Update chroot")
+    with commands_on_failure(job, "chroot-update-failed"):
+        bring_up_to_date(job)
+
+
+def dependencies(job: Job) -> depends.WantedPackages:
+    options = job.options
+    choice = depends.Choice(
+        architecture=job.architecture,
+        build_any=options.build_any,
+        build_all=options.build_all,
+        profiles=frozenset(options.profiles),
+        all_alternatives=options.resolve_alternatives,
+    )
+    added = [*options.add_depends, *(cross.dependencies(options.host) if options.host else [])]
+    return depends.requested(job.source, choice, add_depends=added, add_conflicts=options.add_conflicts)
+
+
+def install_dependencies(job: Job) -> None:
+    job.log.section("Install package build dependencies")
+    started = time.monotonic()
+    with commands_on_failure(job, "build-deps-failed"), job.part("install-deps", Status.GIVEN_BACK):
+        request = dependencies(job)
+        job.log.line(f"Build-Depends: {request.depends}")
+        if request.conflicts:
+            job.log.line(f"Build-Conflicts: {request.conflicts}")
+        described = job.directory / "build-depends.dsc"
+        described.write_text(request.as_dsc())
+        with hostile_tree.directory(job.session.root, "var/tmp") as place:
+            hostile_tree.copy_in(described, place, described.name)
+            job.session.apt_get("build-dep", f"--host-architecture={job.architecture}", f"/var/tmp/{described.name}")
+            os.unlink(described.name, dir_fd=place)
+    job.summary.note_seconds("Install-Time", time.monotonic() - started)
+
+
+def check_architecture(job: Job) -> None:
+    job.log.section("Check architectures")
+    listed = job.source.architectures
+    table = DpkgArchTable.load_arch_table()
+    fits = any(each == "all" or table.matches_architecture(job.architecture, each) for each in listed)
+    job.log.line(f"The source builds on: {' '.join(listed)}; this is {job.architecture}")
+    if not fits:
+        raise StageFailed("arch-check", Status.SKIPPED, f"the source does not build on {job.architecture}")
+
+
+def unpack(job: Job) -> None:
+    job.log.section("Build")
+    job.log.subsection("Unpack source")
+    with job.part("unpack", Status.GIVEN_BACK):
+        job.make_place()
+        with hostile_tree.directory(job.session.root, job.place.lstrip("/")) as place:
+            for file in sorted((job.directory / "source").iterdir()):
+                hostile_tree.copy_in(file, place, file.name, (BUILDER.uid, BUILDER.gid))
+        command = ("dpkg-source", "--no-check", "-x", job.source.dsc.name, job.source.directory_name)
+        job.session.run(*command, identity=BUILDER, directory=job.place, environment={"HOME": "/nonexistent"})
+
+
+def check_space(job: Job) -> None:
+    job.log.subsection("Check disk space")
+    needed = 2 * job.source.size
+    free = shutil.disk_usage(job.directory).free
+    job.log.line(f"{free // 1024}k free, {needed // 1024}k needed at least")
+    if free < needed:
+        raise StageFailed("check-space", Status.GIVEN_BACK, "there is not enough disk space for the build")
+
+
+def hack_version(job: Job) -> None:
+    rebuild = job.options.rebuild
+    if not rebuild.wanted:
+        return
+    job.log.subsection("Hack binNMU version")
+    with job.part("hack-binNMU", Status.FAILED):
+        distribution = base_facts.code_name(job.options.base)
+        entry = rebuild.entry(job.source.name, job.source.version, distribution, job.architecture)
+        put = ("sh", "-c", PUT_ON_TOP, "put-on-top", entry)
+        job.session.run(*put, identity=BUILDER, directory=job.build_directory)
+        job.summary.fields["Version"] = rebuild.version(job.source.version)
+        job.log.line(f"Created changelog entry for binNMU version {rebuild.version(job.source.version)}")
+
+
+def run_build(job: Job) -> None:
+    options = job.options
+    variables = buildpackage.variables(options)
+    job.log.subsection("User Environment")
+    for name, value in sorted({**VARIABLES, **variables}.items()):
+        job.log.line(f"{name}={value}")
+    job.log.subsection("dpkg-buildpackage")
+    command = buildpackage.command(options)
+    if options.verbose:
+        job.log.line(job.session.sandbox.describe(BUILDER, network=options.network))
+    job.log.line(f"Command: {shown(command)}")
+    started = time.monotonic()
+    try:
+        with commands_on_failure(job, "build-failed"), job.part("build", Status.ATTEMPTED):
+            job.session.run(
+                *command,
+                identity=BUILDER,
+                network=options.network,
+                directory=job.build_directory,
+                environment=variables,
+                time_limit=options.time_limit,
+                silence_limit=options.silence_limit,
+            )
+    finally:
+        job.summary.note_seconds("Build-Time", time.monotonic() - started)
+    job.log.subsection("Finished")
+    _note_space(job)
+
+
+def _note_space(job: Job) -> None:
+    used = job.session.output("du", "-sk", job.build_directory)
+    job.summary.kilobytes = int(used.split()[0])
+    job.summary.fields["Build-Space"] = job.summary.fields["Space"] = str(job.summary.kilobytes)
+
+
+def take_artifacts(job: Job) -> None:
+    with job.part("fetch-artifacts", Status.ATTEMPTED):
+        staging = job.directory / "artifacts"
+        staging.mkdir()
+        job.result = artifacts.take(job.session.root, job.place.lstrip("/"), staging)
+
+
+def show_artifacts(job: Job) -> None:
+    assert job.result is not None
+    job.log.section("Changes")
+    job.log.write(job.result.changes.read_bytes())
+    for buildinfo in job.result.ending(".buildinfo"):
+        job.log.section("Buildinfo")
+        job.log.write(buildinfo.read_bytes())
+    job.log.section("Package contents")
+    for package in job.result.ending(".deb", ".udeb"):
+        job.log.subsection(package.name)
+        # Inside: dpkg-deb reads what the build wrote, and not every machine has it.
+        with job.part("package-contents", Status.ATTEMPTED):
+            for what in ("--info", "--contents"):
+                job.session.run("dpkg-deb", what, package.name, identity=BUILDER, directory=job.place)
+                job.log.line()
+
+
+def deliver(job: Job) -> None:
+    assert job.result is not None
+    with job.part("store-artifacts", Status.FAILED):
+        artifacts.publish(job.result, job.options.output)
+
+
+def _link_latest(output_directory: Path, stem: str, log_path: Path) -> None:
+    """As sbuild does: NAME.build points to the last log."""
+    link = output_directory / f".{stem}.build.{os.getpid()}"
+    try:
+        link.symlink_to(log_path.name)
+        link.rename(output_directory / f"{stem}.build")
+    except OSError:
+        link.unlink(missing_ok=True)

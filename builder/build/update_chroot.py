@@ -1,0 +1,39 @@
+"""What apt in a session knows: the base's archives, those added, another architecture's, and the user's packages."""
+
+from __future__ import annotations
+
+from builder.build import extra_repositories
+from builder.build.job import Job
+from builder.build.summary import Status
+from builder.debian import base_facts
+from builder.problems import Problem
+
+REPOSITORY_HINT = """\
+What apt says of it is above. A repository's key: --extra-repository-key FILE
+Believe one without a signature: --extra-repository 'deb [trusted=yes] URI SUITE COMPONENT...'"""
+
+
+def bring_up_to_date(job: Job) -> None:
+    """Make the archives asked for known in the open session, and upgrade it where that is wanted."""
+    options = job.options
+    adds_architecture = options.host is not None and options.host not in base_facts.foreign_architectures(options.base)
+    if options.extra_repositories:
+        with job.part("add-repositories", Status.GIVEN_BACK):
+            extra_repositories.add_repositories(job.session, options.extra_repositories, options.extra_keys)
+    if adds_architecture:
+        with job.part("add-architecture", Status.GIVEN_BACK):
+            job.session.run("dpkg", "--add-architecture", job.architecture)
+    # The base knows no packages of an architecture that it did not have.
+    if options.apt_update is not False or options.extra_repositories or adds_architecture:
+        with job.part("apt-get-update", Status.GIVEN_BACK):
+            try:
+                job.session.apt_get("update")
+            except Problem as problem:
+                hint = REPOSITORY_HINT if options.extra_repositories else ""
+                raise Problem("The archives' lists cannot be had, or are not signed as they must be", hint) from problem
+    if options.apt_upgrade:
+        with job.part("apt-get-dist-upgrade", Status.GIVEN_BACK):
+            job.session.apt_get("dist-upgrade")
+    if options.extra_packages:
+        with job.part("add-packages", Status.GIVEN_BACK):
+            extra_repositories.add_packages(job.session, options.extra_packages)

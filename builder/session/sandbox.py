@@ -1,0 +1,185 @@
+"""Running a command in a session's root: its own mounts, processes, network and privileges.
+
+Everything is done by util-linux's programs from a short shell script, which `describe` shows. The script runs as
+process 1 of the command's PID namespace: when it ends, or is killed, the kernel kills every process that is left.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+# Root inside may do what installing packages takes, and nothing that reaches past the session: no mounts, no device
+# nodes, no tracing of the shell that prepared the sandbox, whose root is still the machine's.
+ROOT_CAPABILITIES = (
+    *("chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap"),
+    *("net_bind_service", "sys_chroot", "audit_write", "setfcap"),
+)
+
+START = """
+set -e
+umask 022
+cd "$1"
+hostname "$2"
+"""
+
+# Nodes are made where that is allowed, and bound from the machine where not, in a user namespace: read-only, so that
+# the machine's keep their modes and owners. That does not keep anybody from writing to the device.
+DEVICES_SCRIPT = """
+mount -n -t tmpfs -o nosuid,noexec,mode=0755,size=64k tmpfs dev
+makes_nodes=yes
+while read -r name major minor; do
+    { [ "$makes_nodes" ] && mknod -m 666 "dev/$name" c "$major" "$minor" 2>/dev/null; } || {
+        makes_nodes=
+        : > "dev/$name"
+        mount -n -o bind,ro,nosuid,noexec "/dev/$name" "dev/$name"
+    }
+done <<END
+null 1 3
+zero 1 5
+full 1 7
+random 1 8
+urandom 1 9
+tty 5 0
+END
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+ln -s /proc/self/fd/0 dev/stdin
+ln -s /proc/self/fd/1 dev/stdout
+ln -s /proc/self/fd/2 dev/stderr
+"""
+
+FURNISH_SCRIPT = f"""
+mount -n -t proc -o nosuid,nodev,noexec proc proc
+{DEVICES_SCRIPT}
+mkdir dev/pts dev/shm
+mount -n -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts dev/pts
+mount -n -t tmpfs -o nosuid,nodev,mode=1777 tmpfs dev/shm
+mount -n -o remount,ro,nosuid,noexec dev
+"""
+
+# Only in a network namespace of one's own may sysfs be mounted rootless, and only there does it not show the machine's
+# network. Whom the machine asks for names is of no use there either.
+NETWORK_SCRIPT = """
+ip link set lo up
+mount -n -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
+[ ! -f etc/resolv.conf ] || mount -n --bind dev/null etc/resolv.conf
+"""
+
+# Without a user namespace root inside owns these as much as root outside does.
+PROTECT_PROC_SCRIPT = """
+for path in sys sysrq-trigger irq bus fs; do
+    [ ! -e "proc/$path" ] || mount -n -o bind,ro,nosuid,nodev,noexec "proc/$path" "proc/$path"
+done
+for path in kcore keys kmsg timer_list; do
+    [ ! -e "proc/$path" ] || mount -n --bind dev/null "proc/$path"
+done
+"""
+
+# Another root, in the directory of that name which the command's own has for it.
+NESTED_SCRIPT = """
+mount -n --bind {root} tested
+cd tested
+{furnish}
+cd "$1"
+"""
+
+# Privileges are dropped by the machine's programs, before the root, of which nothing is to be believed, is entered.
+# setpriv's list is put together here because autopkgtest takes its words apart at commas.
+BESIDE_SCRIPT = """
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin
+IFS=$(printf '\\054')
+kept=$(set -- -all {kept}; echo "$*")
+[ /proc/self/ns/user -ef /proc/{process}/ns/user ] && user= || user=--user
+exec {personality} nsenter --target {process} $user --mount --pid --ipc --uts --root=/ -- \\
+    setpriv --bounding-set="$kept" --inh-caps=-all -- chroot /proc/{process}/root "$@"
+"""
+
+# Moved onto "/", the new root has nothing above it: ".." leads nowhere. (So does switch_root; pivot_root would need a
+# umount inside the new root.) The shell stays as process 1 to reap what the command orphans.
+ENTER = """
+shift 2
+mount -n --move . /
+status=0
+{personality} setpriv {privileges} -- chroot {identity} . "$@" || status=$?
+exit "$status"
+"""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Whom a command runs as inside: numbers, because the names of the machine mean nothing there."""
+
+    uid: int = 0
+    gid: int = 0
+
+
+ROOT = Identity()
+
+
+@dataclass(frozen=True)
+class Sandbox:
+    """A root directory, and what a command in it is to see."""
+
+    root: Path
+    hostname: str = "cowbuild"
+    personality: str = ""
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def command(
+        self,
+        inner: Sequence[str],
+        *,
+        identity: Identity = ROOT,
+        network: bool = False,
+        directory: str = "/",
+        environment: Mapping[str, str] | None = None,
+        nested: Path | None = None,
+    ) -> list[str]:
+        """The whole command line that runs `inner` in the sandbox.
+
+        Its exit code is inner's; 128 + N when inner died of signal N. Killing it kills everything in it.
+        `environment` is added to the sandbox's own; nothing of the builder's comes through. `nested` is another root,
+        to be seen as /tested, where chroot leads into it.
+        """
+        namespaces = ["--mount", "--pid", "--ipc", "--uts", *([] if network else ["--net"]), "--fork", "--kill-child"]
+        variables = [f"{name}={value}" for name, value in {**self.environment, **(environment or {})}.items()]
+        script = self.describe(identity, network=network, nested=nested)
+        # coreutils' `env` in the root may be older than --chdir, and a shell is what every root has.
+        enter_directory = ["/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "sh", directory]
+        return [
+            *("unshare", *namespaces, "--"),
+            *("sh", "-c", script, "cowbuild-sandbox", str(self.root), self.hostname),
+            *("/usr/bin/env", "-i", *variables, *enter_directory, *inner),
+        ]
+
+    def describe(self, identity: Identity = ROOT, *, network: bool = False, nested: Path | None = None) -> str:
+        """The script that makes the sandbox; its arguments are the root, the host name and the command."""
+        kept = ",".join(f"+{name}" for name in ROOT_CAPABILITIES)
+        privileges = f"--bounding-set=-all,{kept} --inh-caps=-all"
+        names = ""
+        if identity != ROOT:
+            privileges += " --no-new-privs"
+            names = f"--userspec={identity.uid}:{identity.gid} --groups={identity.gid}"
+        steps = [START, FURNISH_SCRIPT]
+        if not network:
+            steps.append(NETWORK_SCRIPT)
+        if identity == ROOT:
+            steps.append(PROTECT_PROC_SCRIPT)
+        if nested is not None:
+            furnish = FURNISH_SCRIPT + PROTECT_PROC_SCRIPT
+            steps.append(NESTED_SCRIPT.format(root=shlex.quote(str(nested)), furnish=furnish))
+        steps.append(ENTER.format(personality=self.personality, privileges=privileges, identity=names))
+        return "".join(steps)
+
+    def beside(self, process: int) -> list[str]:
+        """What stands before a command that is to run as root where a process, of such a sandbox, runs already.
+
+        It ends with that sandbox at the latest; killing what this starts does not end the command itself.
+        """
+        kept = " ".join(f"+{name}" for name in ROOT_CAPABILITIES)
+        script = BESIDE_SCRIPT.format(kept=kept, personality=self.personality, process=process)
+        variables = [f"{name}={value}" for name, value in self.environment.items()]
+        return ["sh", "-c", script, "cowbuild-beside", "/usr/bin/env", "-i", *variables]

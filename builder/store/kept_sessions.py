@@ -1,0 +1,90 @@
+"""Sessions that outlive their build: a failed one, kept to be looked at.
+
+    PLACE/NAME/layer/          what the build wrote, a cowfs layer over `base`
+    PLACE/NAME/session.info    which base, which package, where in it the build was
+
+A kept session keeps the base it stands on from being removed (bases.py).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from builder.problems import Problem
+from builder.user_namespace import is_machine_root
+
+INFO = "session.info"
+
+
+@dataclass(frozen=True)
+class KeptSession:
+    name: str
+    package: str
+    base: str
+    stage: str
+    made: float
+    build_directory: str
+
+    @property
+    def directory(self) -> Path:
+        return sessions_directory() / self.name
+
+    @property
+    def layer(self) -> Path:
+        return self.directory / "layer"
+
+
+def sessions_directory() -> Path:
+    """Where this user's kept sessions are."""
+    usual = "/var/lib" if is_machine_root() else os.path.expanduser("~/.local/state")
+    return Path(os.environ.get("XDG_STATE_HOME") or usual) / "cowfs/sessions"
+
+
+def make_sessions_directory() -> Path:
+    """The same, made where it is missing, closed to others: a layer may hold setuid programs."""
+    sessions_directory().mkdir(parents=True, exist_ok=True, mode=0o700)
+    return sessions_directory()
+
+
+def keep(layer: Path, *, stem: str, package: str, base: Path, stage: str, made: float, build_directory: str) -> str:
+    """Keep an ended session's layer, which is on this file system; return the name it gets. OSError."""
+    kept = KeptSession(f"{stem}-{secrets.token_hex(2)}", package, str(base), stage, made, build_directory)
+    whole = layer.parent / "kept"
+    whole.mkdir()
+    (whole / INFO).write_text(json.dumps(asdict(kept), indent=1) + "\n")
+    layer.rename(whole / "layer")
+    whole.rename(kept.directory)
+    return kept.name
+
+
+def every() -> list[KeptSession]:
+    """The kept sessions, oldest first."""
+    found = []
+    for info in sessions_directory().glob(f"*/{INFO}"):
+        try:
+            found.append(KeptSession(**json.loads(info.read_text())))
+        except (OSError, ValueError, TypeError):
+            continue
+    return sorted(found, key=lambda each: each.made)
+
+
+def find(name: str) -> KeptSession:
+    """Problem when there is none of that name."""
+    for each in every():
+        if each.name == name:
+            return each
+    known = ", ".join(each.name for each in every()) or "none"
+    raise Problem(f"There is no kept session {name}", f"Sessions: {known}")
+
+
+def discard(name: str) -> None:
+    """Remove a kept session. Problem when there is none."""
+    directory = find(name).directory
+    # Out of sight first: what is half removed is no session.
+    (directory / INFO).unlink()
+    shutil.rmtree(directory)

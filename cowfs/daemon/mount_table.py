@@ -1,0 +1,49 @@
+"""The mounts of cowfs on this machine, and what each says of itself."""
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cowfs.fuse.statistics import NoStatisticsError, read_statistics
+from cowfs.layer.metadata import LayerError, is_layer
+
+_TYPE = b"fuse.cowfs"
+
+
+class Mounted(NamedTuple):
+    mountpoint: Path
+    facts: dict[str, Any] | None
+    """What the daemon says of itself; None if it does not answer this user."""
+    reason: str = ""
+    """Why it does not."""
+
+
+def mounts() -> list[Mounted]:
+    """Every cowfs that this process can see, proc_pid_mountinfo(5)."""
+    found = []
+    with open("/proc/self/mountinfo", "rb") as table:
+        for line in table:
+            fields, _, rest = line.partition(b" - ")
+            if rest.split(b" ", 1)[0] == _TYPE:
+                target = fields.split()[4].decode("unicode_escape").encode("latin-1")
+                found.append(_ask(Path(os.fsdecode(target))))
+    return found
+
+
+def layer_of(path: Path) -> tuple[Path, bool]:
+    """The layer directory that a layer or a mount point stands for, and whether it is mounted there. LayerError."""
+    if is_layer(path):
+        return path, False
+    if not os.path.ismount(path):
+        raise LayerError(f"{path} is neither a layer (it has no layer.json) nor the mount point of a cowfs.")
+    layer = read_statistics(path)["mount"]["layer"]
+    if layer is None:
+        raise LayerError(f"{path} was mounted with upperdir=, which keeps no layer.json: nothing is known of its base.")
+    return Path(layer), True
+
+
+def _ask(mountpoint: Path) -> Mounted:
+    try:
+        return Mounted(mountpoint, read_statistics(mountpoint)["mount"])
+    except NoStatisticsError as error:
+        return Mounted(mountpoint, None, os.strerror(error.errno or 0))

@@ -1,0 +1,249 @@
+"""The direct engine: reads requests from the device, answers each at once, sends the slow ones to threads.
+
+A request that can be answered now is answered between two reads of the device, with no task switch; the others
+become trio tasks. Between two requests the engine waits in two ways: first a short while in poll(2), which wakes up
+far quicker than an event loop, then in trio. All that is in one thread, until the kernel offers FUSE over io_uring:
+then threads of uring_queues.py answer, and what is left to this one are tasks, FORGET and INTERRUPT.
+"""
+
+import contextlib
+import errno
+import logging
+import os
+import select
+import threading
+import time
+from collections.abc import Iterator
+
+import trio
+
+from cowfs.fuse.device import Device, MountError
+from cowfs.fuse.direct.affinity import STREAK, Affinity
+from cowfs.fuse.direct.dispatch import Dispatcher, GiveReply
+from cowfs.fuse.direct.handlers import ROOT_NAME, Message, Reply
+from cowfs.fuse.direct.uring_queues import Queues
+from cowfs.fuse.engine import EngineSettings
+from cowfs.fuse.protocol import abi, messages
+from cowfs.fuse.protocol.abi import InitFlag, Opcode
+from cowfs.fuse.protocol.messages import HEADER_SIZE
+from cowfs.fuse.protocol.negotiation import BUFFER_SIZE
+from cowfs.union.nodes import Node
+from cowfs.union.tree import Tree
+
+LINGER_MS = 10
+"""How long the engine waits in poll(2) for the next request before it goes back to trio, whose wait costs some
+10 us more. It sleeps meanwhile. Signals and timers of trio wait as long at most."""
+
+BURST_NS = 20_000_000
+"""After so long without a pause trio gets its turn, for cancellation and finished threads."""
+
+GATHER_SECONDS = 0.005
+"""With queues, FORGETs are left to gather so long: nobody waits for them, and many are read at once."""
+
+JOIN_LIMIT = 4096
+"""Replies up to this size are joined to their header and written with one write; longer ones are not copied."""
+
+_log = logging.getLogger("cowfs")
+
+
+class DirectEngine:
+    def __init__(self, device: Device, tree: Tree, settings: EngineSettings) -> None:
+        self._device = device
+        self._fd = device.fd
+        self._tree = tree
+        self._settings = settings
+        tree.on_stale = self._forget_attributes
+        self._dispatcher = Dispatcher(tree, settings)
+        self._handlers = self._dispatcher.handlers
+        self._table = self._dispatcher.table
+        self._table[Opcode.INIT] = self._init
+        self._replies = _DeviceReplies(device.fd)
+        self._queues: Queues | None = None
+        self._buffer = bytearray(BUFFER_SIZE)
+        self._ended = False
+        self._problem = ""
+        """Why it ended, if not as it should."""
+        self._affinity = Affinity()
+        self._last_thread = 0
+        self._streak = 0
+        """How many requests in a row came from that thread."""
+        poll = select.poll()
+        poll.register(self._fd, select.POLLIN)
+        self._poll = poll.poll
+
+    def _init(self, number: int, message: Message) -> Reply:
+        """Queues are agreed on only when they are there: the kernel then waits for them, whatever becomes of them."""
+        if self._settings.io_uring and messages.decode_init(message).flags & InitFlag.OVER_IO_URING:
+            try:
+                queues = Queues(self._fd, self._tree, self._dispatcher)
+                queues.open()
+            except OSError as error:
+                _log.info("the kernel offers FUSE over io_uring, which cannot be used: %s", error)
+            else:
+                self._queues = queues
+                self._settings.facts["io_uring"] = True
+                self._handlers.wanted |= InitFlag.OVER_IO_URING
+        return self._handlers.init(number, message)
+
+    def finish_mounting(self) -> None:
+        """Serves the mounting itself, where the device was mounted in stages. Raises MountError.
+
+        The kernel makes the inode of a FUSE root before INIT has told it of POSIX_ACL, and then never keeps that
+        inode's ACL: each walk of a path by an ordinary user would ask for it, nine of ten requests of a build. Any
+        other inode's ACL is kept, so the union's root is shown as a child of the FUSE root, and that child is bound
+        to the mount point. A user who had to ask fusermount3 to mount may not bind, and keeps the FUSE root.
+        """
+        if self._device.stage is None:
+            return
+        problems: list[OSError] = []
+
+        def settle() -> None:
+            try:
+                self._device.move_to_mountpoint(ROOT_NAME)
+            except OSError as error:
+                problems.append(error)
+
+        lookup, self._table[Opcode.LOOKUP] = self._table[Opcode.LOOKUP], self._handlers.lookup_root
+        thread = threading.Thread(target=settle, daemon=True)
+        thread.start()
+        while thread.is_alive() and not self._ended:
+            self._poll(LINGER_MS)
+            with self._dispatcher.lock:
+                self._serve_burst(0)
+        self._table[Opcode.LOOKUP] = lookup
+        if self._problem:
+            text = f"cannot mount on {self._device.mountpoint}: {self._problem}"
+            raise MountError(errno.ECONNABORTED, text)
+        thread.join()  # whoever saw the mount may have unmounted it meanwhile
+        if problems:
+            raise problems[0]
+
+    @trio.lowlevel.enable_ki_protection
+    async def run(self) -> None:
+        """Answers requests until the file system is unmounted, or the surrounding cancel scope is cancelled."""
+        try:
+            with _taking_turns(self._dispatcher.lock):
+                async with trio.open_nursery() as nursery:
+                    self._dispatcher.begin(nursery)
+                    while not self._ended:
+                        await trio.lowlevel.wait_readable(self._fd)
+                        if self._queues is not None:
+                            await trio.sleep(GATHER_SECONDS)
+                        self._serve_burst(0 if self._queues is not None else LINGER_MS)
+                    nursery.cancel_scope.cancel()
+        finally:
+            self._dispatcher.end()
+            if self._problem:
+                _log.error("%s", self._problem)
+            if self._queues is not None:
+                self._queues.close()
+
+    def _serve_burst(self, linger_ms: int) -> None:
+        """Answers requests until none has come for a while, or the mount is gone."""
+        fd, buffer, buffers, readv = self._fd, self._buffer, [self._buffer], os.readv
+        clock, unpack_header = time.perf_counter_ns, abi.IN_HEADER.unpack_from
+        answer, replies, has_request = self._dispatcher.answer, self._replies, self._has_request
+        init = int(Opcode.INIT)
+        deadline = clock() + BURST_NS
+        last_thread, streak = self._last_thread, self._streak
+        while has_request(linger_ms):
+            try:
+                length = readv(fd, buffers)
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.EINTR, errno.ENOENT):
+                    continue  # ENOENT: the caller was killed before its request was read
+                self._ended = True
+                if error.errno != errno.ENODEV:
+                    self._problem = f"reading /dev/fuse failed: {error.strerror}"
+                return
+            if length < HEADER_SIZE:
+                self._ended = True  # no device ends so, but a socket in a test
+                return
+            _, opcode, unique, node, _, _, thread, _, _ = unpack_header(buffer)
+            answer(replies, opcode, unique, node, buffer, length)
+            if opcode == init and self._queues is not None:
+                self._register_queues(self._queues)
+                return
+            if thread == last_thread:
+                streak += 1
+                if streak == STREAK:
+                    streak = 0
+                    self._affinity.move_to(thread)
+            elif thread:
+                last_thread, streak = thread, 0
+            if clock() > deadline:
+                break
+        self._last_thread, self._streak = last_thread, streak
+
+    def _has_request(self, linger_ms: int) -> bool:
+        """Waits for a request, as long as that is cheaper than leaving the wait to trio."""
+        if self._dispatcher.slow_requests:
+            return bool(self._poll(0))  # their threads report through trio
+        return bool(self._poll(linger_ms))
+
+    def _register_queues(self, queues: Queues) -> None:
+        try:
+            queues.register()
+        except OSError as error:
+            self._ended = True
+            reason = f"({error.strerror}); --engine device does without"
+            self._problem = f"the kernel offers FUSE over io_uring and then refuses it {reason}"
+
+    def _forget_attributes(self, node: Node) -> None:
+        """Tells the kernel of a change that the reply to come does not tell of.
+
+        Before the reply, never after it: the caller holds the inode as long as it waits, so that the kernel need not
+        wait for the end of an eviction, which may need an answer from here.
+        """
+        with contextlib.suppress(OSError):  # ENOENT: the kernel has forgotten the node
+            os.write(self._fd, messages.notify_stale_attributes(node.number))
+
+
+class _DeviceReplies:
+    """Writes to /dev/fuse, whenever the reply comes."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def reply(self, unique: int, body: bytes | memoryview, number: int = 0) -> None:
+        size = len(body)
+        header = messages.reply_header(unique, size) if not number else messages.error_reply(unique, number)
+        try:
+            if size <= JOIN_LIMIT:
+                os.write(self._fd, header + body)
+            else:
+                os.writev(self._fd, (header, body))
+        except OSError as error:
+            # ENOENT: the request was interrupted and nobody waits for it. ENODEV: the next read will say so too.
+            if error.errno not in (errno.ENOENT, errno.ENODEV):
+                _log.error("the kernel refused the reply to request %d: %s", unique, error.strerror)
+
+    @property
+    def late(self) -> GiveReply:
+        return self.reply
+
+
+class _Turns(trio.abc.Instrument):
+    """Gives the others their turn while trio waits."""
+
+    def __init__(self, lock: threading.Lock) -> None:
+        self._lock = lock
+
+    def before_io_wait(self, timeout: float) -> None:
+        self._lock.release()
+
+    def after_io_wait(self, timeout: float) -> None:
+        self._lock.acquire()
+
+
+@contextlib.contextmanager
+def _taking_turns(lock: threading.Lock) -> Iterator[None]:
+    """Tasks of trio hold the lock, all of them and whatever they do, except while none can go on."""
+    turns = _Turns(lock)
+    lock.acquire()
+    trio.lowlevel.add_instrument(turns)
+    try:
+        yield
+    finally:
+        trio.lowlevel.remove_instrument(turns)
+        lock.release()

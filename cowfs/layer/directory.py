@@ -1,0 +1,205 @@
+"""A layer on disk: the directory that keeps what a session wrote.
+
+LAYER/upper        the changes, in kernel overlayfs's format (union/whiteout.py)
+LAYER/work         where copy-up builds, open unlinked files and the hard-link index (union/layer.py)
+LAYER/layer.json   format version, forms of marks and whiteouts, the bases and their identity, if it was ended cleanly
+
+A temporary layer is such a directory under TMPDIR or /var/tmp, gone after unmount. One that a killed daemon left behind
+is removed when the same user next makes one. Who mounts a layer holds a lock on its upper directory: exclusive to
+write, shared to read, gone with the process, the same in every namespace.
+"""
+
+import errno
+import os
+import stat
+import subprocess
+import tempfile
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from cowfs.layer.lock import hold_base, lock_layer
+from cowfs.layer.metadata import (
+    METADATA,
+    METADATA_NEW,
+    LayerError,
+    Upper,
+    find_base,
+    is_layer,
+    read_metadata,
+    require_layer,
+    type_of,
+)
+from cowfs.linux import AT_FDCWD
+from cowfs.union.layer import Layer, WritableLayer
+from cowfs.union.whiteout import Marks, make_whiteout
+
+_TEMPORARY = "cowfs-layer-"
+_PROBE = "overlay.cowfs.probe"
+
+
+def open_bases(paths: list[Path], *, mounted: Path | None = None) -> list[Layer]:
+    """Open the read-only layers, topmost first; each is locked against being written or removed.
+
+    ``mounted``: the one that may be in use, since it is only looked at.
+    """
+    layers: list[Layer] = []
+    try:
+        for index, path in enumerate(paths):
+            links = path / "work" / "links"
+            brings_index = is_layer(path) and type_of(links.parent) == type_of(links) == stat.S_IFDIR
+            place = find_base(path)
+            by_attribute = False
+            if is_layer(path):
+                by_attribute = read_metadata(path)["whiteouts"] == "attribute"
+                if path != mounted:
+                    lock_layer(place, exclusive=False)
+            else:
+                hold_base(place)
+            position = len(paths) - 1 - index
+            index_path = os.fsencode(links) if brings_index else None
+            layers.append(Layer(os.fsencode(place), position, index_path, attribute_whiteouts=by_attribute))
+    except OSError as error:
+        for layer in layers:
+            layer.close()
+        raise LayerError(f"Cannot open the base {os.fsdecode(error.filename or b'')}: {error.strerror}.") from error
+    return layers
+
+
+def make_kept(path: Path) -> Upper:
+    """The layer at ``path``, made if there is none yet."""
+    if path.exists() and not path.is_dir():
+        raise LayerError(f"The layer {path} is not a directory.")
+    fresh = not is_layer(path)
+    if fresh and path.is_dir() and not _just_begun(path):
+        raise LayerError(f"{path} is neither empty nor a cowfs layer (it has no {METADATA}): give another directory.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # Nobody else may run a setuid program that a session made.
+        path.mkdir(exist_ok=True, mode=0o700)
+        (path / "upper").mkdir(exist_ok=True)
+        (path / "work").mkdir(exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise LayerError(f"Cannot make the layer {path}: {error.strerror}.") from error
+    for part in ("upper", "work"):
+        if type_of(path / part) != stat.S_IFDIR:
+            raise LayerError(f"The layer {path} is damaged: {part} in it is not a directory.")
+    return Upper(path / "upper", path / "work", path, fresh=fresh)
+
+
+def _just_begun(path: Path) -> bool:
+    """Whether a directory is empty, or what is left of a layer whose first daemon was killed before it mounted."""
+    return {entry.name for entry in path.iterdir()} <= {"upper", "work", METADATA_NEW} and not any(path.glob("upper/*"))
+
+
+def make_temporary() -> Upper:
+    """A layer that ``discard`` removes, in a directory nobody else can enter."""
+    parent = Path(os.environ.get("TMPDIR") or "/var/tmp")
+    _remove_abandoned(parent)
+    try:
+        path = Path(tempfile.mkdtemp(prefix=_TEMPORARY, dir=parent))
+    except OSError as error:
+        raise LayerError(f"Cannot make a temporary layer in {parent}: {error.strerror}. Set TMPDIR?") from error
+    made = make_kept(path)
+    return replace(made, temporary=True)
+
+
+def open_upper(place: Upper, *, user_marks: bool) -> tuple[WritableLayer, Marks]:
+    """Open a locked layer for writing and find out which marks it can hold; what a crash left in work/ is removed."""
+    namespace = _namespace(place, user_marks=user_marks)
+    try:
+        by_attribute = not _holds_whiteout_device(place)
+        writable = WritableLayer(os.fsencode(place.upper), os.fsencode(place.work), attribute_whiteouts=by_attribute)
+    except OSError as error:
+        reason = "they lie on different file systems" if error.errno == errno.EXDEV else error.strerror
+        raise LayerError(f"Cannot use {place.upper} with the work directory {place.work}: {reason}.") from error
+    return writable, Marks(namespace.encode())
+
+
+def discard(place: Upper) -> None:
+    """Remove a temporary layer, whatever modes the session gave to what it holds."""
+    if place.temporary and place.directory is not None:
+        remove_tree(place.directory)
+
+
+def discard_kept(path: Path) -> None:
+    """Remove a layer that nobody uses. LayerError."""
+    require_layer(path)
+    fd = lock_layer(path / "upper", exclusive=True)
+    try:
+        remove_tree(path)
+    finally:
+        os.close(fd)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove a directory tree without following links, whatever modes and flags its files were given. LayerError."""
+    # rm(1) goes as deep as a tree is, and is twice as quick as shutil. A mount helper may have no PATH.
+    if subprocess.run(["/bin/rm", "-rf", "--", path], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+        return
+    for repair in (["/usr/bin/chattr", "-R", "-f", "-ia"], ["/bin/chmod", "-R", "u+rwx"]):
+        with suppress(FileNotFoundError):
+            subprocess.run([*repair, "--", path], stderr=subprocess.DEVNULL, check=False)
+    done = subprocess.run(["/bin/rm", "-rf", "--", path], stderr=subprocess.PIPE, check=False)
+    if done.returncode != 0:
+        raise LayerError(f"Cannot remove the layer {path}: {done.stderr.decode(errors='replace').strip()}")
+
+
+def _remove_abandoned(parent: Path) -> None:
+    """Remove temporary layers of this user whose daemon was killed."""
+    with suppress(OSError):
+        for path in parent.glob(_TEMPORARY + "*"):
+            with suppress(OSError, LayerError):
+                if path.lstat().st_uid == os.geteuid() and is_layer(path):
+                    fd = lock_layer(path / "upper", exclusive=True)
+                    try:
+                        remove_tree(path)
+                    finally:
+                        os.close(fd)
+
+
+def _namespace(place: Upper, *, user_marks: bool) -> str:
+    """The name space of extended attributes for the marks: "trusted" where the daemon may write it, else "user"."""
+    recorded = None
+    if place.directory is not None and (place.directory / METADATA).exists():
+        recorded = read_metadata(place.directory)["marks"]
+    may_trust = not user_marks and _can_mark(place.work, "trusted")
+    if recorded == "trusted" and not may_trust:
+        raise LayerError(f"The layer {place.directory} was made by root with trusted marks: mount it as root.")
+    # Not that of upper/, which is the owner of the base's root.
+    owner = place.directory.lstat().st_uid if place.directory is not None else os.geteuid()
+    if recorded == "user" and may_trust and owner != os.geteuid():
+        raise LayerError(
+            f"The layer {place.directory} belongs to user {owner}, who could have forged what it "
+            "says about the base. Mount it as that user."
+        )
+    if recorded != "user" and may_trust:
+        return "trusted"
+    if not _can_mark(place.work, "user"):
+        raise LayerError(
+            f"The file system of {place.work} keeps no extended attributes, which a layer needs. "
+            "Put the layer on ext4, xfs, btrfs or a tmpfs of Linux 6.6 or later."
+        )
+    return "user"
+
+
+def _holds_whiteout_device(place: Upper) -> bool:
+    """Whether a whiteout can be a device here; in the mount of another union it cannot."""
+    probe = os.fsencode(place.work / _PROBE)
+    with suppress(FileNotFoundError):
+        os.unlink(probe)
+    try:
+        make_whiteout(AT_FDCWD, probe)
+    except PermissionError:
+        return False
+    os.unlink(probe)
+    return True
+
+
+def _can_mark(work: Path, namespace: str) -> bool:
+    try:
+        os.setxattr(work, f"{namespace}.{_PROBE}", b"")
+        os.removexattr(work, f"{namespace}.{_PROBE}")
+    except OSError:
+        return False
+    return True

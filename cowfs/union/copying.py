@@ -1,0 +1,101 @@
+"""Copying what a file has: content, holes, owner, mode, times and attributes."""
+
+import errno
+import os
+import stat
+
+from cowfs import linux
+from cowfs.union.tree import Tree
+from cowfs.union.whiteout import attribute_path
+
+Place = tuple[int, bytes]
+
+
+_CHUNK = 1 << 20
+
+
+_NO_COPY_RANGE = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM, errno.EBADF, errno.ETXTBSY)
+
+
+_NO_CLONING = (errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS)
+
+
+_NO_XATTRS = (errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENODATA)
+
+
+def copy_metadata(tree: Tree, source: Place, target: Place, status: os.stat_result) -> None:
+    """Give ``target`` the owner, attributes, mode and times of ``source``, whose ``status`` is at hand."""
+    dir_fd, name = target
+    # In this order: chown clears setuid and capabilities, an ACL changes the mode.
+    os.chown(name, status.st_uid, status.st_gid, dir_fd=dir_fd, follow_symlinks=False)
+    copy_xattrs(tree, attribute_path(*source), attribute_path(*target))
+    if not stat.S_ISLNK(status.st_mode):
+        linux.chmod(dir_fd, name, stat.S_IMODE(status.st_mode))
+    linux.set_times(dir_fd, name, status.st_atime_ns, status.st_mtime_ns)
+
+
+def copy_file_metadata(tree: Tree, source: int, target: int, status: os.stat_result) -> None:
+    """The same for a regular file, by descriptors: half as dear, and of most copies the larger part."""
+    os.fchown(target, status.st_uid, status.st_gid)
+    copy_xattrs(tree, source, target)
+    os.fchmod(target, stat.S_IMODE(status.st_mode))
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
+def copy_xattrs(tree: Tree, source: int | bytes, target: int | bytes) -> None:
+    """From descriptor to descriptor, or from path to path without following."""
+    follow = isinstance(source, int)
+    for name in map(os.fsencode, os.listxattr(source, follow_symlinks=follow)):
+        if tree.marks.to_visible(name) is None:
+            continue
+        try:
+            os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=follow), follow_symlinks=follow)
+        except OSError as error:
+            # What only a privileged daemon may set means nothing in the nosuid mount of one that is not.
+            if error.errno not in _NO_XATTRS:
+                raise
+
+
+def copy_content(source: int, target: int, status: os.stat_result, size: int) -> None:
+    """Copy the first ``size`` bytes of a file of this ``status`` into an empty one."""
+    if status.st_blocks * 512 >= status.st_size:
+        _copy_data(source, target, 0, size)
+    else:
+        _copy_sparse(source, target, size)
+
+
+def _copy_sparse(source: int, target: int, size: int) -> None:
+    """Copy the first ``size`` bytes, holes staying holes."""
+    offset = 0
+    while offset < size:
+        try:
+            offset = os.lseek(source, offset, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # nothing but a hole up to the end
+                break
+            raise
+        end = min(size, os.lseek(source, offset, os.SEEK_HOLE))
+        _copy_data(source, target, offset, end)
+        offset = end
+    os.ftruncate(target, size)
+
+
+def _copy_data(source: int, target: int, offset: int, end: int) -> None:
+    while offset < end:
+        copied = _copy_range(source, target, offset, end - offset)
+        if not copied:  # the base was cut short beneath us
+            return
+        offset += copied
+
+
+def _copy_range(source: int, target: int, offset: int, count: int) -> int:
+    try:
+        return os.copy_file_range(source, target, min(count, 1 << 30), offset, offset)
+    except OSError as error:
+        if error.errno not in _NO_COPY_RANGE:
+            raise
+    data = memoryview(os.pread(source, min(count, _CHUNK), offset))
+    written = 0
+    while written < len(data):
+        written += os.pwrite(target, data[written:], offset + written)
+    return written

@@ -1,0 +1,152 @@
+"""Repositories of the user's own, on a web server of this machine: signed, signed by somebody else, not signed."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import http.server
+import subprocess
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from builder.build import extra_repositories
+from builder.problems import Problem
+from tests.builder.packages import Workplace, log_of, make_source
+
+CONTROL = """\
+Package: special
+Version: 1
+Architecture: all
+Maintainer: Nobody <nobody@localhost>
+Description: made by a test
+"""
+
+
+class Signer:
+    """A key, made for a test."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        self.home = home
+        self.name = name
+        home.mkdir(mode=0o700)
+        self._gpg("--passphrase", "", "--quick-generate-key", name, "ed25519", "sign")
+
+    def _gpg(self, *words: str) -> bytes:
+        command = ["gpg", "--homedir", str(self.home), "--batch", "--quiet", *words]
+        return subprocess.run(command, check=True, capture_output=True).stdout
+
+    def public_key(self, *words: str) -> bytes:
+        return self._gpg(*words, "--export", self.name)
+
+    def sign(self, release: Path) -> None:
+        self._gpg("--yes", "--clearsign", "--output", str(release.with_name("InRelease")), str(release))
+
+    def end(self) -> None:
+        subprocess.run(["gpgconf", "--homedir", self.home, "--kill", "all"], check=True)
+
+
+@pytest.fixture
+def signer() -> Iterator[Callable[[str], Signer]]:
+    # Short: the agent's socket is in it.
+    with tempfile.TemporaryDirectory(prefix="key-", dir="/tmp") as place:
+        made: list[Signer] = []
+
+        def make(name: str) -> Signer:
+            made.append(Signer(Path(place) / name, name))
+            return made[-1]
+
+        yield make
+        for each in made:
+            each.end()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_words: object) -> None:
+        pass
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A directory with one package and an unsigned Release file, and its address."""
+    place = tmp_path / "repository"
+    (place / "made/DEBIAN").mkdir(parents=True)
+    (place / "made/DEBIAN/control").write_text(CONTROL)
+    (place / "made").chmod(0o755)
+    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", "made", "special.deb"], cwd=place, check=True)
+    packages = subprocess.check_output(["dpkg-scanpackages", "."], cwd=place, stderr=subprocess.DEVNULL)
+    (place / "Packages").write_bytes(packages)
+    digest = hashlib.sha256(packages).hexdigest()
+    release = f"Date: Mon, 01 Jan 2024 00:00:00 +0000\nSuite: ./\nSHA256:\n {digest} {len(packages)} Packages\n"
+    (place / "Release").write_text(release)
+    handler = functools.partial(Quiet, directory=str(place))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield place, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+def build(work: Workplace, *words: str) -> tuple[int, str]:
+    return work.build(make_source(work.place, "dpkg --status special", depends="special"), *words)
+
+
+@pytest.mark.parametrize("work", ["user"], indirect=True)
+def test_a_signed_repository_is_used_with_its_key_alone(
+    work: Workplace, repository: tuple[Path, str], signer: Callable[[str], Signer]
+) -> None:
+    place, address = repository
+    owner = signer("owner")
+    owner.sign(place / "Release")
+    key = work.place / "key.asc"
+    key.write_bytes(owner.public_key("--armor"))
+    look = "cat /etc/apt/sources.list.d/cowbuild-extra.list; echo trusted: $(ls /etc/apt/trusted.gpg.d | grep -c cow)"
+    words = ("--extra-repository", f"deb {address} ./", "--extra-repository-key", str(key))
+    code, printed = build(work, *words, "--starting-build-commands", look)
+    assert code == 0, printed[-3000:]
+    assert "\nStatus: install ok installed\n" in printed
+    keyrings = "/usr/share/keyrings/debian-archive-keyring.gpg,/etc/apt/keyrings/cowbuild-0.asc"
+    assert f"\ndeb [signed-by={keyrings}] {address} ./\n" in printed
+    assert "\ntrusted: 0\n" in printed
+
+
+def test_a_repository_signed_by_another_or_by_nobody_is_refused_unless_trusted(
+    work: Workplace, repository: tuple[Path, str], signer: Callable[[str], Signer]
+) -> None:
+    place, address = repository
+    signer("stranger").sign(place / "Release")
+    key = work.place / "key.gpg"
+    key.write_bytes(signer("owner").public_key())
+    words = ("--extra-repository", f"deb {address} ./", "--extra-repository-key", str(key))
+    code, printed = build(work, *words)
+    assert code == 3
+    log = log_of(work.output)
+    assert "NO_PUBKEY" in log
+    assert "\nFail-Stage: apt-get-update\n" in log
+    assert "\nStatus: given-back\n" in log
+    assert "are not signed as they must be" in printed
+    assert "--extra-repository-key FILE" in printed
+
+    (place / "InRelease").unlink()
+    dsc = work.place / "tiny_1.dsc"
+    code, printed = work.build(dsc, *words, "--nolog")
+    assert code == 3
+    assert "is not signed" in printed
+    code, printed = work.build(dsc, "--nolog", "--extra-repository", f"deb [trusted=yes] {address} ./")
+    assert code == 0, printed[-3000:]
+
+
+@pytest.mark.parametrize("line", ["deb", "http://x ./", "deb http://x", "deb http://x ./\ndeb http://y ./"])
+def test_what_is_no_line_of_sources_list_is_said_at_once(line: str) -> None:
+    with pytest.raises(Problem, match=r"is no line of sources\.list"):
+        extra_repositories.check_repositories([line], [])
+
+
+def test_a_key_without_a_repository_is_said_at_once(tmp_path: Path) -> None:
+    extra_repositories.check_repositories(["deb [ arch=amd64 ] http://x sid main"], [tmp_path])
+    with pytest.raises(Problem, match="no repository"):
+        extra_repositories.check_repositories([], [tmp_path])

@@ -1,0 +1,95 @@
+"""cowbuild killed with SIGKILL in each of its stages: nothing is left, and the next build gets further."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from builder.session import supervisor
+from builder.store import dependency_layers
+from tests.builder.packages import Workplace, make_source
+
+# Where it is killed -> the line of the log after which that is.
+MOMENTS = {
+    "create-session": "Base: ",
+    "apt-get-update": "| Update chroot",
+    "fetch-src": "| Fetch source files",
+    "install-deps": "Build-Depends: ",
+    "unpack": "Unpack source",
+    "build": "the build is on its way",
+    "fetch-artifacts": "Finished",
+    "package-contents": "| Package contents",
+    "run-chroot-cleanup-commands": "cleaning",
+    "store-artifacts": "cleaned",
+    "run-post-build-commands": "afterwards",
+    "end": "| Summary",
+}
+
+
+def assert_cache_is_whole(work: Workplace) -> None:
+    """Killed processes of the session may write for a moment longer, and the remover waits for them."""
+    place = work.cache / "cowfs/dependencies"
+    give_up = time.monotonic() + 10
+    while (left := _not_whole(place)) and time.monotonic() < give_up:
+        time.sleep(0.05)
+    assert not left
+
+
+def _not_whole(place: Path) -> list[Path]:
+    entries = list(place.iterdir()) if place.exists() else []
+    return [
+        each
+        for each in entries
+        if each.name.startswith(supervisor.PREFIX) or not (each / dependency_layers.INFO).exists()
+    ]
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("work", ["user"], indirect=True)
+def test_killed_in_any_stage_nothing_is_left_and_the_next_build_gets_further(work: Workplace) -> None:
+    dsc = make_source(work.place, "echo the build is on its way; setsid sleep 1", depends="hello")
+    commands = (
+        *("--chroot-cleanup-commands", "echo cleaning; sleep 1; echo cleaned"),
+        *("--post-build-commands", "echo afterwards; sleep 1"),
+    )
+    for stage, line in MOMENTS.items():
+        kill_after(work, dsc, line, stage, *commands)
+        work.assert_nothing_left()
+        assert_cache_is_whole(work)
+    code, printed = work.build(dsc, "--deps-cache", *commands)
+    assert code == 0, printed[-3000:]
+    assert_cache_is_whole(work)
+
+
+@pytest.mark.parametrize("work", ["user"], indirect=True)
+def test_killed_while_a_dependency_layer_is_put_away_none_is_half_there(work: Workplace) -> None:
+    dsc = make_source(work.place)
+    place = work.cache / "cowfs/dependencies"
+    with work.start(dsc, "--deps-cache", "--quiet") as process:
+        while process.poll() is None and not list(place.glob(f"{supervisor.PREFIX}*/finished")):
+            if [each for each in place.glob("*") if not each.name.startswith(supervisor.PREFIX)]:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    work.assert_nothing_left()
+    assert_cache_is_whole(work)
+    code, printed = work.build(dsc, "--deps-cache")
+    assert code == 0, printed[-3000:]
+
+
+def kill_after(work: Workplace, dsc: Path, line: str, stage: str, *options: str) -> None:
+    with work.start(dsc, "--deps-cache", *options) as process:
+        assert process.stdout is not None
+        for printed in process.stdout:
+            if printed.startswith(line):
+                break
+        else:
+            pytest.fail(f"the build did not get to {stage}")
+        os.kill(process.pid, signal.SIGKILL)
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL, stage

@@ -1,0 +1,109 @@
+"""mount(8), fstab, systemd's mount units and findmnt(8), unmodified."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.harness import actions
+from tests.interop.conftest import Machine
+
+pytestmark = pytest.mark.root
+
+
+@pytest.fixture
+def ground(place: Path) -> Path:
+    """A directory with a base, `base`, and a mount point, `mnt`."""
+    (place / "base").mkdir()
+    (place / "mnt").mkdir()
+    (place / "base/file").write_text("of the base")
+    return place
+
+
+def test_mount_mounts_a_base_with_a_layer_and_findmnt_shows_both(machine: Machine, ground: Path) -> None:
+    base, point, layer = ground / "base", ground / "mnt", ground / "layer"
+    machine.output("mount", "-t", "fuse.cowfs", base, point, "-o", f"layer={layer},nosuid")
+    (point / "file").write_text("changed")
+    shown = machine.output("findmnt", "--noheadings", "--output", "SOURCE,FSTYPE,OPTIONS", "--mtab", point)
+    assert str(base) in shown
+    assert "fuse.cowfs" in shown
+    assert {"rw", "nosuid", f"x-cowfs.layer={layer}"} <= set(shown.split()[-1].split(","))
+    machine.output("umount", point)
+    assert (base / "file").read_text() == "of the base"
+    machine.output("mount", "-t", "fuse.cowfs", base, point, "-o", f"layer={layer},ro")
+    assert (point / "file").read_text() == "changed"
+    machine.output("umount", point)
+    assert "cowfs" not in Path("/run/mount/utab").read_text()
+
+
+def test_a_mount_by_root_is_open_to_everybody_as_the_modes_say(machine: Machine, ground: Path) -> None:
+    point = ground / "mnt"
+    machine.output("mount", "-t", "fuse.cowfs", ground / "base", point)
+    reader = ("setpriv", "--reuid=65534", "--clear-groups", "--")
+    assert machine.output(*reader, "cat", point / "file") == "of the base"
+    assert machine.run(*reader, "touch", point / "new").returncode != 0
+    machine.output("umount", point)
+
+
+def test_overlayfs_options_are_understood(machine: Machine, ground: Path) -> None:
+    point, top = ground / "mnt", ground / "top"
+    top.mkdir()
+    (top / "above").write_text("above")
+    options = f"lowerdir={top}:{ground}/base,upperdir={ground}/up,workdir={ground}/work"
+    machine.output("mount", "-t", "fuse.cowfs", "union", point, "-o", options)
+    (point / "new").write_text("new")
+    assert sorted(os.listdir(point)) == ["above", "file", "new"]
+    shown = machine.output("findmnt", "--noheadings", "--mtab", point)
+    assert f"{top}:{ground}/base" in shown
+    assert f"x-cowfs.upperdir={ground}/up" in shown
+    machine.output("umount", point)
+    assert os.listdir(ground / "up") == ["new"]
+
+
+def test_a_line_of_fstab_mounts_by_its_mount_point(machine: Machine, ground: Path) -> None:
+    fstab = ground / "fstab"
+    options = f"layer={ground}/layer,noauto,nodev,x-systemd.automount"
+    fstab.write_text(f"{ground}/base {ground}/mnt fuse.cowfs {options} 0 0\n")
+    machine.output("mount", "-T", fstab, ground / "mnt")
+    (ground / "mnt/new").write_text("new")
+    machine.output("umount", ground / "mnt")
+    assert (ground / "layer/upper/new").exists()
+
+
+def test_a_mount_unit_of_systemd_is_right(machine: Machine, ground: Path) -> None:
+    """The unit of docs/mount.md, as it is there."""
+    page = (Path(__file__).parents[2] / "docs/mount.md").read_text()
+    unit = ground / "srv-sid.mount"
+    unit.write_text("[Unit]" + page.split("[Unit]")[1].split("\n\n    #")[0].replace("\n    ", "\n") + "\n")
+    assert "Type=fuse.cowfs" in unit.read_text()
+    assert machine.output("systemd-analyze", "verify", "--man=no", unit) == ""
+
+
+@pytest.mark.parametrize(
+    ("base", "options", "code", "said"),
+    [
+        ("no-such-base", "nosuid", 32, "does not exist"),
+        ("base", "nonsense", 1, "nonsense is no option"),
+        ("base", "layer=base", 32, "lies inside the base"),
+    ],
+)
+def test_what_cannot_be_mounted_is_said_with_the_exit_code_of_mount(
+    machine: Machine, ground: Path, base: str, options: str, code: int, said: str
+) -> None:
+    done = machine.run("mount", "-t", "fuse.cowfs", base, "mnt", "-o", options, place=ground)
+    assert done.returncode == code
+    assert said in done.stdout
+    assert "Traceback" not in done.stdout
+
+
+def test_a_base_is_locked_while_it_is_mounted(machine: Machine, ground: Path) -> None:
+    """So `cowbuild update` does not remove the base of a session of schroot."""
+    machine.output("mount", "-t", "fuse.cowfs", ground / "base", ground / "mnt")
+    with actions.opened(os.fsencode(ground / "base")) as descriptor:
+        with pytest.raises(BlockingIOError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        machine.output("umount", ground / "mnt")
+        fcntl.flock(descriptor, fcntl.LOCK_EX)

@@ -1,0 +1,102 @@
+"""`cowfs commit`: a layer and its base become one directory, which is what the mount showed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.harness.bench import Workbench
+from tests.harness.snapshot import differences, snapshot
+from tests.harness.trees import file, link_to
+from tests.tools.command import cowfs_forked as cowfs
+from tests.tools.sessions import BASE, Session
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("seed", range(20, 24))
+def test_the_new_base_is_what_the_mount_showed(workbench: Workbench, seed: int) -> None:
+    base = workbench.base(BASE)
+    subprocess.run(["setfacl", "-m", "u:1234:r", "-d", "-m", "g:55:rx", str(base / "b")], check=True)
+    subprocess.run(["setcap", "cap_net_raw+ep", str(base / "e/b")], check=True)
+    mount = workbench.mount(base)
+    Session(mount.path, seed).run(60)
+    shown = snapshot(mount.path)
+    mount.stop()
+    assert mount.layer is not None
+    done = cowfs("commit", mount.layer, workbench.place / "new")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert differences(shown, snapshot(str(workbench.place / "new"))) == []
+    assert not list(workbench.place.glob(".new*"))
+
+
+@pytest.mark.root
+def test_sparse_files_stay_sparse_and_several_layers_become_one_directory(workbench: Workbench) -> None:
+    lowest = workbench.base({"one": file(b"x"), "two": link_to("one"), "d/e": file(b"y")})
+    first = workbench.mount(lowest, layer=workbench.place / "first")
+    os.truncate(first.point / "d/e", 1 << 32)
+    (first.point / "two").write_bytes(b"both")
+    first.stop()
+    second = workbench.mount(workbench.place / "first", lowest, layer=workbench.place / "second", name="over")
+    (second.point / "d").rename(second.point / "moved")
+    shown = snapshot(second.path)
+    second.stop()
+    assert cowfs("commit", workbench.place / "second", workbench.place / "new").returncode == 0
+    assert differences(shown, snapshot(str(workbench.place / "new"))) == []
+    assert (workbench.place / "new/moved/e").stat().st_blocks <= 64
+    assert (workbench.place / "new/one").stat().st_ino == (workbench.place / "new/two").stat().st_ino
+    refused = cowfs("commit", "--in-place", workbench.place / "second", lowest)
+    assert refused.returncode == 1
+    assert "several" in refused.stderr
+
+
+@pytest.mark.root
+def test_in_place_replaces_the_base_and_removes_the_old_one(workbench: Workbench) -> None:
+    base = workbench.base(BASE)
+    mount = workbench.mount(base)
+    Session(mount.path, 30).run(60)
+    shown = snapshot(mount.path)
+    assert mount.layer is not None
+    other = workbench.mount(base, name="other")
+    mount.stop()
+    done = cowfs("commit", "--in-place", mount.layer, base)
+    assert done.returncode == 1
+    assert f"in use by the mount on {other.point}" in done.stderr
+    other.stop()
+    workbench.bases.clear()  # from here on it is to change
+    before = sorted(os.listdir(workbench.place))
+    done = cowfs("commit", "--in-place", mount.layer, base)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert differences(shown, snapshot(str(base))) == []
+    assert sorted(os.listdir(workbench.place)) == before
+    done = cowfs("--layer", mount.layer, base, mount.point)
+    assert done.returncode == 1
+    assert "was made over" in done.stderr
+
+
+@pytest.mark.root
+def test_what_cannot_be_committed_leaves_nothing_behind(workbench: Workbench) -> None:
+    mount = workbench.mount(workbench.base({"a": file(b"x")}))
+    new, taken = workbench.place / "new", workbench.place / "taken"
+    taken.mkdir()
+    assert mount.layer is not None
+
+    def refused(words: str, *arguments: str | Path) -> None:
+        before = sorted(os.listdir(workbench.place))
+        done = cowfs("commit", *arguments)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert words in done.stderr
+        assert "Traceback" not in done.stderr
+        assert sorted(os.listdir(workbench.place)) == before
+
+    refused("mounted already", mount.layer, new)
+    mount.kill()
+    refused("was killed", mount.layer, new)
+    mount.start()
+    mount.stop()
+    refused("exists already", mount.layer, taken)
+    refused("is not a layer", taken, new)
+    refused("only its own base", "--in-place", mount.layer, taken)
+    refused("Cannot make", mount.layer, workbench.place / "nowhere" / "new")

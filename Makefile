@@ -15,6 +15,7 @@ test: lint
 
 lint: setup
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check --quiet . || { echo "Not formatted as ruff does it: $(BIN)/ruff format" >&2; exit 1; }
 	$(BIN)/mypy
 
 # Some 40 minutes, when what it works on was downloaded once.

@@ -1,1 +1,5 @@
-"""Builds Debian packages in throw-away copy-on-write sessions on top of cowfs."""
+"""`cowbuild`: Debian packages built in throw-away sessions.
+
+On the ground: problems, log and screen, processes and interruptions, the user namespace, hostile trees.
+May import: builder.command (`__main__` alone does).
+"""

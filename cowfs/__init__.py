@@ -1,1 +1,5 @@
-"""cowfs: a copy-on-write file system for throw-away Debian build chroots, in FUSE."""
+"""A copy-on-write FUSE union file system.
+
+On the ground are ``linux`` (system calls that Python lacks) and ``__main__``.
+May import: cowfs.command (``__main__`` alone does).
+"""

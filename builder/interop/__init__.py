@@ -1,0 +1,4 @@
+"""Other people's tools on sessions: schroot, pbuilder, autopkgtest.
+
+May import: builder, builder.debian, builder.session, builder.store.
+"""

@@ -1,1 +1,4 @@
-"""The engines: they carry requests between the kernel and the union, and know no semantics of their own."""
+"""Between the kernel and the union: the device, what the engines share, the pyfuse3 engine. No semantics.
+
+May import: cowfs.linux, cowfs.union, cowfs.fuse.protocol.
+"""

@@ -1,1 +1,4 @@
-"""The union of read-only layers and one writable layer: what every operation means. No FUSE in here."""
+"""What every operation means: nodes, copy-up, whiteouts, hard links, listings. No FUSE, no threads.
+
+May import: cowfs.linux.
+"""

@@ -17,7 +17,7 @@ from pathlib import Path
 from cowfs.fuse.direct.handlers import Handlers
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.protocol import abi
-from cowfs.fuse.protocol.abi import Opcode
+from cowfs.fuse.protocol.opcodes import Opcode
 from cowfs.fuse.slow import SlowWork
 from cowfs.union.copyup import copy_root
 from cowfs.union.layer import Layer, WritableLayer

@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from cowfs.fuse.protocol.abi import OPCODE_LIMIT, Opcode
+from cowfs.fuse.protocol.opcodes import OPCODE_LIMIT, Opcode
 from cowfs.union.uses import Uses
 
 

@@ -1,4 +1,4 @@
-"""Which requests are which use of a file, for `--trace`; both engines ask here.
+"""Notes which use of a file a request was, as its row in opcodes.py says, for `--trace`; both engines ask here.
 
 A name is looked up once, since the kernel remembers it; a file is opened as often as it is, for with `--trace` the
 engines ask to be told. A request that was refused was no use.
@@ -10,7 +10,7 @@ from functools import partial
 from typing import NamedTuple, TypeVar
 
 from cowfs.fuse.protocol import abi, messages
-from cowfs.fuse.protocol.abi import Opcode
+from cowfs.fuse.protocol.opcodes import Opcode, Subject
 from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import Tree
@@ -28,35 +28,7 @@ class SeenRequest(NamedTuple):
     names: tuple[bytes, ...] = ()
 
 
-_OF_NODE = {
-    Opcode.READLINK: Use.FOLLOWED,
-    Opcode.READDIR: Use.LISTED,
-    Opcode.READDIRPLUS: Use.LISTED,
-    Opcode.SETATTR: Use.WRITTEN,
-    Opcode.WRITE: Use.WRITTEN,
-    Opcode.FALLOCATE: Use.WRITTEN,
-    Opcode.SETXATTR: Use.WRITTEN,
-    Opcode.REMOVEXATTR: Use.WRITTEN,
-}
-_OF_OTHER = {Opcode.COPY_FILE_RANGE: Use.WRITTEN, Opcode.COPY_FILE_RANGE_64: Use.WRITTEN}
-_OF_NAME = {
-    Opcode.LOOKUP: Use.LOOKED_UP,
-    Opcode.CREATE: Use.CREATED,
-    Opcode.MKNOD: Use.CREATED,
-    Opcode.MKDIR: Use.CREATED,
-    Opcode.SYMLINK: Use.CREATED,
-    Opcode.LINK: Use.CREATED,
-}
-_REMOVING = (Opcode.UNLINK, Opcode.RMDIR, Opcode.RENAME, Opcode.RENAME2)
-_RENAMING = (Opcode.RENAME, Opcode.RENAME2)
-_OBSERVED = {*_OF_NODE, *_OF_OTHER, *_OF_NAME, *_REMOVING, Opcode.OPEN}
-_OTHER_FIELD = {
-    Opcode.OPEN: "flags",
-    Opcode.RENAME: "newdir",
-    Opcode.RENAME2: "newdir",
-    Opcode.COPY_FILE_RANGE: "nodeid_out",
-    Opcode.COPY_FILE_RANGE_64: "nodeid_out",
-}
+NO_NODE = SeenRequest(0)
 
 
 class Observer:
@@ -66,22 +38,24 @@ class Observer:
 
     def watch(self, opcode: Opcode, request: SeenRequest, operation: Callable[[], Result]) -> Result:
         """The operation's result; what the request was for is noted when it has done it."""
-        if opcode not in _OBSERVED:
+        traced = opcode.traced
+        if traced is None:
             return operation()
-        gone = self._removing(request) if opcode in _REMOVING else None
+        gone = self._removing(request) if traced.subject in (Subject.REMOVED, Subject.MOVED) else None
         result = operation()
         if gone is not None:
             gone()
-        if opcode in _OF_NODE:
-            self._note(request.number, _OF_NODE[opcode])
-        elif opcode in _OF_OTHER:
-            self._note(request.other, _OF_OTHER[opcode])
-        elif opcode == Opcode.OPEN:
-            self._note(request.number, opened(request.other))
-        elif opcode in _OF_NAME:
-            self._note_name(request.number, request.names[0], _OF_NAME[opcode])
-        elif opcode in _RENAMING:
-            self._note_name(request.other, request.names[1], Use.CREATED)
+        match traced.subject:
+            case Subject.NODE:
+                self._note(request.number, traced.use)
+            case Subject.OTHER:
+                self._note(request.other, traced.use)
+            case Subject.OPENED:
+                self._note(request.number, opened(request.other))
+            case Subject.NAME:
+                self._note_name(request.number, request.names[0], traced.use)
+            case Subject.MOVED:
+                self._note_name(request.other, request.names[1], traced.use)
         return result
 
     def _note(self, number: int, use: Use) -> None:
@@ -114,13 +88,13 @@ def observed(observer: Observer, opcode: Opcode, handler: Handler) -> Handler:
     def watched(number: int, message: bytes | bytearray) -> bytes | memoryview | None:
         return observer.watch(opcode, _request(opcode, number, message), partial(handler, number, message))
 
-    return watched if opcode in _OBSERVED else handler
+    return handler if opcode.traced is None else watched
 
 
 def _request(opcode: Opcode, number: int, message: bytes | bytearray) -> SeenRequest:
-    if opcode in _OF_NODE:
+    if opcode.traced is None or opcode.traced.subject is Subject.NODE:
         return SeenRequest(number)
     length = abi.IN_HEADER.unpack_from(message)[0]
     decoded = messages.decode(memoryview(message)[:length])
-    other = decoded.fields[_OTHER_FIELD[opcode]] if opcode in _OTHER_FIELD else 0
+    other = decoded.fields[opcode.traced.field] if opcode.traced.field else 0
     return SeenRequest(number, other, tuple(decoded.names.values()))

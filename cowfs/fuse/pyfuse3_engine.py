@@ -25,10 +25,10 @@ from pyfuse3 import EntryAttributes, FileInfo, FUSEError
 
 from cowfs.fuse.device import Device
 from cowfs.fuse.engine import EngineSettings
-from cowfs.fuse.observer import Observer, SeenRequest
+from cowfs.fuse.observer import NO_NODE, Observer, SeenRequest
 from cowfs.fuse.protocol import abi
-from cowfs.fuse.protocol.abi import Opcode
 from cowfs.fuse.protocol.messages import FOREVER, opcode_name
+from cowfs.fuse.protocol.opcodes import Opcode
 from cowfs.fuse.slow import SlowWork
 from cowfs.fuse.statistics import STATISTICS_NAME
 from cowfs.union import data, dirs, files, rename, xattrs
@@ -108,13 +108,15 @@ class PyfuseOperations(pyfuse3.Operations):
         self._observer = None if settings.uses is None else Observer(tree, settings.uses)
         tree.on_stale = _forget_attributes
 
-    async def _do(self, opcode: Opcode, operation: Callable[[], Result], *about: object) -> Result:
+    async def _do(
+        self, opcode: Opcode, operation: Callable[[], Result], seen: SeenRequest = NO_NODE, *numbers: int
+    ) -> Result:
         """Every request passes here. The operation runs at once, or after a copy-up in a thread; its OSError is the
-        reply's errno; it is counted and, with --debug, described by `about`.
+        reply's errno; it is counted and, with --debug, described by `seen` and further `numbers` of it.
         """
         counters = self._settings.counters
         if self._observer is not None:
-            operation = partial(self._observer.watch, opcode, _request(about), operation)
+            operation = partial(self._observer.watch, opcode, seen, operation)
         started = time.perf_counter_ns()
         outcome = "done"
         try:
@@ -138,7 +140,8 @@ class PyfuseOperations(pyfuse3.Operations):
             counters.requests[opcode] += 1
             counters.nanoseconds[opcode] += time.perf_counter_ns() - started
             if self._settings.debug is not None:
-                self._settings.debug(f"{opcode.name} {' '.join(map(str, about))} -> {outcome}")
+                words = (seen.number, *seen.names, seen.other, *numbers)
+                self._settings.debug(f"{opcode.name} {' '.join(map(str, words))} -> {outcome}")
 
     def _node(self, number: int) -> Node:
         return self._tree.nodes.get(number)
@@ -168,7 +171,7 @@ class PyfuseOperations(pyfuse3.Operations):
             except FileNotFoundError:
                 return negative_entry()
 
-        return await self._do(Opcode.LOOKUP, operation, parent_inode, name)
+        return await self._do(Opcode.LOOKUP, operation, SeenRequest(parent_inode, names=(name,)))
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         self._settings.counters.requests[Opcode.BATCH_FORGET] += 1
@@ -183,19 +186,19 @@ class PyfuseOperations(pyfuse3.Operations):
             directory = self._directory(parent_inode)
             return self._new_entry(files.mknod(self._tree, directory, name, mode, rdev, _caller(ctx)))
 
-        return await self._do(Opcode.MKNOD, operation, parent_inode, name)
+        return await self._do(Opcode.MKNOD, operation, SeenRequest(parent_inode, names=(name,)))
 
     async def mkdir(self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: Context) -> EntryAttributes:
         def operation() -> EntryAttributes:
             return self._new_entry(dirs.mkdir(self._tree, self._directory(parent_inode), name, mode, _caller(ctx)))
 
-        return await self._do(Opcode.MKDIR, operation, parent_inode, name)
+        return await self._do(Opcode.MKDIR, operation, SeenRequest(parent_inode, names=(name,)))
 
     async def symlink(self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: Context) -> EntryAttributes:
         def operation() -> EntryAttributes:
             return self._new_entry(files.symlink(self._tree, self._directory(parent_inode), name, target, _caller(ctx)))
 
-        return await self._do(Opcode.SYMLINK, operation, parent_inode, name)
+        return await self._do(Opcode.SYMLINK, operation, SeenRequest(parent_inode, names=(name,)))
 
     async def link(self, inode: InodeT, new_parent_inode: InodeT, new_name: FileNameT, ctx: Context) -> EntryAttributes:
         def operation() -> EntryAttributes:
@@ -203,19 +206,19 @@ class PyfuseOperations(pyfuse3.Operations):
             files.link(self._tree, node, self._directory(new_parent_inode), new_name)
             return self._entry(node)
 
-        return await self._do(Opcode.LINK, operation, new_parent_inode, new_name, inode)
+        return await self._do(Opcode.LINK, operation, SeenRequest(new_parent_inode, inode, (new_name,)))
 
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: Context) -> None:
         def operation() -> None:
             files.unlink(self._tree, self._directory(parent_inode), name)
 
-        await self._do(Opcode.UNLINK, operation, parent_inode, name)
+        await self._do(Opcode.UNLINK, operation, SeenRequest(parent_inode, names=(name,)))
 
     async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: Context) -> None:
         def operation() -> None:
             dirs.rmdir(self._tree, self._directory(parent_inode), name)
 
-        await self._do(Opcode.RMDIR, operation, parent_inode, name)
+        await self._do(Opcode.RMDIR, operation, SeenRequest(parent_inode, names=(name,)))
 
     async def rename(
         self,
@@ -230,10 +233,14 @@ class PyfuseOperations(pyfuse3.Operations):
             old, new = self._directory(parent_inode_old), self._directory(parent_inode_new)
             rename.rename(self._tree, old, name_old, new, name_new, flags)
 
-        await self._do(Opcode.RENAME2, operation, parent_inode_old, name_old, parent_inode_new, name_new, flags)
+        await self._do(
+            Opcode.RENAME2, operation, SeenRequest(parent_inode_old, parent_inode_new, (name_old, name_new)), flags
+        )
 
     async def readlink(self, inode: InodeT, ctx: Context) -> FileNameT:
-        return FileNameT(await self._do(Opcode.READLINK, lambda: files.readlink(self._tree, self._node(inode)), inode))
+        return FileNameT(
+            await self._do(Opcode.READLINK, lambda: files.readlink(self._tree, self._node(inode)), SeenRequest(inode))
+        )
 
     # Attributes
 
@@ -241,7 +248,7 @@ class PyfuseOperations(pyfuse3.Operations):
         def operation() -> EntryAttributes:
             return entry_attributes(get_attributes(self._tree, self._node(inode)))
 
-        return await self._do(Opcode.GETATTR, operation, inode)
+        return await self._do(Opcode.GETATTR, operation, SeenRequest(inode))
 
     async def setattr(
         self,
@@ -255,7 +262,7 @@ class PyfuseOperations(pyfuse3.Operations):
             wanted = attribute_changes(attr, fields, privileged=ctx.uid == 0)
             return entry_attributes(set_attributes(self._tree, self._node(inode), wanted))
 
-        return await self._do(Opcode.SETATTR, operation, inode)
+        return await self._do(Opcode.SETATTR, operation, SeenRequest(inode))
 
     async def statfs(self, ctx: Context) -> pyfuse3.StatvfsData:
         def operation() -> pyfuse3.StatvfsData:
@@ -273,26 +280,26 @@ class PyfuseOperations(pyfuse3.Operations):
                 return self._settings.counters.as_json(self._settings.facts, nodes=len(self._tree.nodes))
             return xattrs.get_xattr(self._tree, self._node(inode), name)
 
-        return await self._do(Opcode.GETXATTR, operation, inode, name)
+        return await self._do(Opcode.GETXATTR, operation, SeenRequest(inode, names=(name,)))
 
     async def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: Context) -> None:
         def operation() -> None:
             xattrs.set_xattr(self._tree, self._node(inode), name, value, 0)
 
-        await self._do(Opcode.SETXATTR, operation, inode, name)
+        await self._do(Opcode.SETXATTR, operation, SeenRequest(inode, names=(name,)))
 
     async def listxattr(self, inode: InodeT, ctx: Context) -> Sequence[XAttrNameT]:
         def operation() -> list[XAttrNameT]:
             names = xattrs.list_xattrs(self._tree, self._node(inode), privileged=ctx.uid == 0)
             return [XAttrNameT(name) for name in names]
 
-        return await self._do(Opcode.LISTXATTR, operation, inode)
+        return await self._do(Opcode.LISTXATTR, operation, SeenRequest(inode))
 
     async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: Context) -> None:
         def operation() -> None:
             xattrs.remove_xattr(self._tree, self._node(inode), name)
 
-        await self._do(Opcode.REMOVEXATTR, operation, inode, name)
+        await self._do(Opcode.REMOVEXATTR, operation, SeenRequest(inode, names=(name,)))
 
     # Content
 
@@ -302,7 +309,7 @@ class PyfuseOperations(pyfuse3.Operations):
         def operation() -> EntryAttributes:
             return self._new_entry(files.create(self._tree, self._directory(parent_inode), name, mode, _caller(ctx)))
 
-        entry = await self._do(Opcode.CREATE, operation, parent_inode, name)
+        entry = await self._do(Opcode.CREATE, operation, SeenRequest(parent_inode, names=(name,)))
         if ctx.uid != 0:
             self._written_by_users.add(entry.st_ino)
         return FileInfo(fh=FileHandleT(entry.st_ino), keep_cache=True), entry
@@ -316,14 +323,14 @@ class PyfuseOperations(pyfuse3.Operations):
                 set_attributes(self._tree, self._node(inode), Changes(size=0, kill_privileges=ctx.uid != 0))
             return FileInfo(fh=FileHandleT(inode), keep_cache=True)
 
-        return await self._do(Opcode.OPEN, operation, inode, flags)
+        return await self._do(Opcode.OPEN, operation, SeenRequest(inode, flags))
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
         node = self._tree.nodes.find(fh)
         if node is None:
             raise FUSEError(errno.ESTALE)
         try:
-            return await self._do(Opcode.READ, partial(self._read_at_once, node, off, size), fh, off, size)
+            return await self._do(Opcode.READ, partial(self._read_at_once, node, off, size), SeenRequest(fh), off, size)
         except FUSEError as error:
             if error.errno != errno.EAGAIN:
                 raise
@@ -340,7 +347,7 @@ class PyfuseOperations(pyfuse3.Operations):
         def operation() -> int:
             return data.write(self._tree, self._node(fh), off, buf, fh in self._written_by_users)
 
-        return await self._do(Opcode.WRITE, operation, fh, off, len(buf))
+        return await self._do(Opcode.WRITE, operation, SeenRequest(fh), off, len(buf))
 
     async def flush(self, fh: FileHandleT) -> None:
         raise FUSEError(errno.ENOSYS)  # asked once only
@@ -397,7 +404,7 @@ class PyfuseOperations(pyfuse3.Operations):
                 if node is not None:
                     node.lookups += 1
 
-        await self._do(Opcode.READDIRPLUS, operation, self._open_directories.get(fh, fh), start_id)
+        await self._do(Opcode.READDIRPLUS, operation, SeenRequest(self._open_directories.get(fh, fh)), start_id)
 
     async def releasedir(self, fh: FileHandleT) -> None:
         self._settings.counters.requests[Opcode.RELEASEDIR] += 1
@@ -455,12 +462,6 @@ def attribute_changes(attr: EntryAttributes, fields: pyfuse3.SetattrFields, *, p
     chown = fields.update_uid or fields.update_gid
     wanted.kill_privileges = chown or (fields.update_size and not privileged) or wanted == Changes()
     return wanted
-
-
-def _request(about: Sequence[object]) -> SeenRequest:
-    numbers = [each for each in about if isinstance(each, int)]
-    names = tuple(each for each in about if isinstance(each, bytes))
-    return SeenRequest(numbers[0] if numbers else 0, numbers[1] if len(numbers) > 1 else 0, names)
 
 
 def _caller(ctx: Context) -> Caller:

@@ -15,7 +15,8 @@ from cowfs.fuse.device import Device
 from cowfs.fuse.direct.loop import DirectEngine
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.protocol import abi, messages
-from cowfs.fuse.protocol.abi import InitFlag, Opcode
+from cowfs.fuse.protocol.abi import InitFlag
+from cowfs.fuse.protocol.opcodes import Opcode
 from cowfs.union import data
 from cowfs.union.layer import Layer, WritableLayer
 from cowfs.union.tree import Tree

@@ -5,7 +5,8 @@ import os
 import pytest
 
 from cowfs.fuse.protocol import abi, messages
-from cowfs.fuse.protocol.abi import InitFlag, Opcode
+from cowfs.fuse.protocol.abi import InitFlag
+from cowfs.fuse.protocol.opcodes import Opcode
 from cowfs.union.attrs import Attributes
 
 MKDIR = bytes.fromhex(

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import wraps
 from types import ModuleType
 
-import cowfs.daemon.mount
+import cowfs.layer.open_layer
 import cowfs.linux
 from cowfs.union.complete import complete_layer
 from cowfs.union.tree import Tree
@@ -56,7 +56,7 @@ def die_at_the_end(countdown: int) -> Callable[[], None]:
             die_before_change(countdown)()
             complete_layer(tree)
 
-        vars(cowfs.daemon.mount)["complete_layer"] = die_while_completing
+        vars(cowfs.layer.open_layer)["complete_layer"] = die_while_completing
 
     return prepare
 

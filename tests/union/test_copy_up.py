@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cowfs.union import attrs, copyup, data, files
+from cowfs.union import attrs, copying, copyup, data, files
 from cowfs.union.attrs import Changes
 from cowfs.union.copyup import CopyUpNeeded
 from tests.union.conftest import MakeTree, find
@@ -79,7 +79,7 @@ def test_a_failing_copy_up_leaves_nothing_behind(
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(copyup, "_copy_range", full)
+    monkeypatch.setattr(copying, "_copy_range", full)
     with pytest.raises(OSError, match="No space") as failed:
         data.write(tree, node, 0, b"x", False)
     assert failed.value.errno == errno.ENOSPC

@@ -18,9 +18,8 @@ import trio
 
 from cowfs.fuse.direct.handlers import Handlers, Message, Reply, TakesLongError, Work
 from cowfs.fuse.engine import EngineSettings
-from cowfs.fuse.protocol import abi, messages
-from cowfs.fuse.protocol.abi import Opcode
-from cowfs.fuse.protocol.messages import HEADER_SIZE
+from cowfs.fuse.protocol import messages
+from cowfs.fuse.protocol.opcodes import OPCODE_LIMIT
 from cowfs.fuse.slow import SlowWork
 from cowfs.union.copyup import CopyUpNeeded
 from cowfs.union.tree import Tree
@@ -53,9 +52,8 @@ class Dispatcher:
         self._debug = settings.debug
         self._counters = settings.counters
         self._slow = SlowWork(tree)
-        self.handlers = Handlers(tree, settings, self._slow)
-        self.table = self.handlers.table
-        self.table[Opcode.INTERRUPT] = self._interrupt
+        self.handlers = Handlers(tree, settings, self._slow, self._interrupt)
+        self._table = self.handlers.table
         self.slow_requests: dict[int, trio.CancelScope] = {}
         """Requests that are being worked on in tasks, by their unique number."""
         self._interrupted: deque[int] = deque(maxlen=INTERRUPTS_KEPT)
@@ -81,7 +79,7 @@ class Dispatcher:
     def answer(self, to: Replies, opcode: int, unique: int, node: int, message: Message, length: int) -> None:
         """Replies now or later, and counts. `message` is good until the return, and may be longer than `length`."""
         started = time.perf_counter_ns()
-        if opcode >= abi.OPCODE_LIMIT:
+        if opcode >= OPCODE_LIMIT:
             opcode = 0  # no such opcode: answered and counted as unknown
         self._answer(to, opcode, unique, node, message, length)
         self._counters.requests[opcode] += 1
@@ -91,14 +89,14 @@ class Dispatcher:
         if self._debug is not None:
             self._debug(self.handlers.describe(memoryview(message)[:length]))
         try:
-            body = self.table[opcode](node, message)
+            body = self._table[opcode](node, message)
         except TakesLongError as slow:
             self._start(unique, slow.work, to)
         except (CopyUpNeeded, OSError) as problem:
             if isinstance(problem, OSError) and not self._slow.may_only_look_full(problem):
                 self._reply(to.reply, unique, b"", problem.errno or errno.EIO)
                 return
-            again = partial(self.table[opcode], node, bytes(memoryview(message)[:length]))
+            again = partial(self._table[opcode], node, bytes(memoryview(message)[:length]))
             self._start(unique, partial(self._slow.finish, again, problem), to)
         except Exception as error:  # whatever a handler does wrong must not end the mount
             self._failed(to.reply, unique, opcode, error)
@@ -154,9 +152,8 @@ class Dispatcher:
         finally:
             del self.slow_requests[unique]
 
-    def _interrupt(self, _: int, message: Message) -> None:
+    def _interrupt(self, unique: int) -> None:
         """The caller got a signal. What was answered at once is past that; what takes long is given up."""
-        unique = abi.INTERRUPT_IN.unpack_from(message, HEADER_SIZE)[0]
         scope = self.slow_requests.get(unique)
         if scope is not None:
             scope.cancel()

@@ -12,14 +12,16 @@ unlinked. What is left, a mode that a write cleared of setuid, the union tells t
 import stat
 import struct
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from errno import ENOENT, ENOSYS, ENOTDIR, ENOTTY, ENXIO, ERANGE
 from functools import partial
 
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.observer import Observer, observed
 from cowfs.fuse.protocol import abi, messages, negotiation
-from cowfs.fuse.protocol.abi import InitFlag, Opcode
+from cowfs.fuse.protocol.abi import InitFlag
 from cowfs.fuse.protocol.messages import HEADER_SIZE, NEGATIVE_ENTRY, NO_ENTRY, dirent, dirent_size
+from cowfs.fuse.protocol.opcodes import OPCODE_LIMIT, Opcode
 from cowfs.fuse.slow import SlowWork
 from cowfs.fuse.statistics import STATISTICS_NAME
 from cowfs.union import data, dirs, files, rename, xattrs
@@ -74,74 +76,57 @@ class TakesLongError(Exception):
 
 
 class Handlers:
-    """The methods, bound to one tree; `table` is indexed by opcode."""
+    """The methods that opcodes.py names, bound to one tree; `table` is indexed by opcode, and only filled here."""
 
-    def __init__(self, tree: Tree, settings: EngineSettings, slow: SlowWork) -> None:
+    def __init__(
+        self, tree: Tree, settings: EngineSettings, slow: SlowWork, give_up: Callable[[int], None] = lambda _: None
+    ) -> None:
+        """`give_up` is told the unique number of a request whose caller got a signal."""
         self.tree = tree
         self.slow = slow
         self.settings = settings
-        self.wanted = negotiation.WANTED if settings.uses is None else negotiation.WANTED_TO_OBSERVE
         self.negotiated = InitFlag(0)
+        self.before_init: Callable[[messages.InitRequest], InitFlag] = lambda _: InitFlag(0)
+        """Called with what the kernel offers before it is answered; returns what is wanted besides."""
+        self._give_up = give_up
         self._node = tree.nodes.get
         self._setxattr_size = abi.COMPAT_SETXATTR_IN_SIZE
-        self.table: list[Handler] = [self._unknown] * abi.OPCODE_LIMIT
-        self.table[Opcode.LOOKUP] = self.lookup
-        self.table[Opcode.FORGET] = self.forget
-        self.table[Opcode.BATCH_FORGET] = self.batch_forget
-        self.table[Opcode.GETATTR] = self.getattr
-        self.table[Opcode.SETATTR] = self.setattr
-        self.table[Opcode.STATX] = self.statx
-        self.table[Opcode.READLINK] = self.readlink
-        self.table[Opcode.SYMLINK] = self.symlink
-        self.table[Opcode.MKNOD] = self.mknod
-        self.table[Opcode.MKDIR] = self.mkdir
-        self.table[Opcode.UNLINK] = self.unlink
-        self.table[Opcode.RMDIR] = self.rmdir
-        self.table[Opcode.RENAME] = self.rename
-        self.table[Opcode.RENAME2] = self.rename2
-        self.table[Opcode.LINK] = self.link
-        self.table[Opcode.CREATE] = self.create
-        self.table[Opcode.TMPFILE] = self.tmpfile
-        self.table[Opcode.OPEN] = self.open
-        self.table[Opcode.OPENDIR] = self.opendir
-        self.table[Opcode.RELEASE] = self.nothing
-        self.table[Opcode.RELEASEDIR] = self.nothing
-        self.table[Opcode.READ] = self.read
-        self.table[Opcode.WRITE] = self.write
-        self.table[Opcode.LSEEK] = self.lseek
-        self.table[Opcode.FALLOCATE] = self.fallocate
-        self.table[Opcode.COPY_FILE_RANGE] = self.copy_file_range
-        self.table[Opcode.COPY_FILE_RANGE_64] = self.copy_file_range_64
-        self.table[Opcode.READDIR] = self.readdir
-        self.table[Opcode.READDIRPLUS] = self.readdirplus
-        self.table[Opcode.STATFS] = self.statfs
-        self.table[Opcode.GETXATTR] = self.getxattr
-        self.table[Opcode.SETXATTR] = self.setxattr
-        self.table[Opcode.LISTXATTR] = self.listxattr
-        self.table[Opcode.REMOVEXATTR] = self.removexattr
-        self.table[Opcode.IOCTL] = self.ioctl
-        self.table[Opcode.INIT] = self.init
-        self.table[Opcode.DESTROY] = self.nothing
-        self._ordered: OrderedDirectories | None = None
-        if tree.variation.readdir_order is not None:
-            self._ordered = OrderedDirectories(tree, tree.variation.readdir_order)
-            self.table[Opcode.RELEASEDIR] = self.releasedir_in_order
-        if settings.durable:
-            self.table[Opcode.FSYNC] = self.fsync
-            self.table[Opcode.FSYNCDIR] = self.fsync
-            self.table[Opcode.SYNCFS] = self.syncfs
-        if settings.uses is not None:
-            observer = Observer(tree, settings.uses)
-            for opcode in Opcode:
-                self.table[opcode] = observed(observer, opcode, self.table[opcode])
+        order = tree.variation.readdir_order
+        self._ordered = None if order is None else OrderedDirectories(tree, order)
+        self._observer = None if settings.uses is None else Observer(tree, settings.uses)
+        self.table: list[Handler] = [self._unknown] * OPCODE_LIMIT
+        for opcode in Opcode:
+            self.table[opcode] = self._handler(opcode)
+
+    def _handler(self, opcode: Opcode) -> Handler:
+        """The method of an opcode's row."""
+        if not opcode.handler or (opcode.durable and not self.settings.durable):
+            return self._unknown
+        method: Handler = getattr(self, opcode.handler)
+        return method if self._observer is None else observed(self._observer, opcode, method)
+
+    @contextmanager
+    def only_root_shown(self) -> Iterator[None]:
+        """While the mount is being finished: the FUSE root has one name, that of the union's root."""
+        self.table[Opcode.LOOKUP] = self._lookup_root
+        try:
+            yield
+        finally:
+            self.table[Opcode.LOOKUP] = self._handler(Opcode.LOOKUP)
 
     # The session
 
     def init(self, _: int, message: Message) -> Reply:
-        self.negotiated, reply = negotiation.answer(message, self.settings.debug, self.wanted)
+        wanted = negotiation.WANTED if self._observer is None else negotiation.WANTED_TO_OBSERVE
+        wanted |= self.before_init(messages.decode_init(message))
+        self.negotiated, reply = negotiation.answer(message, self.settings.debug, wanted)
         if self.negotiated & InitFlag.SETXATTR_EXT:
             self._setxattr_size = abi.SETXATTR_IN.size
         return reply
+
+    def interrupt(self, _: int, message: Message) -> Reply:
+        self._give_up(abi.INTERRUPT_IN.unpack_from(message, HEADER_SIZE)[0])
+        return None
 
     def nothing(self, _: int, __: Message) -> Reply:
         return b""
@@ -182,8 +167,7 @@ class Handlers:
         except FileNotFoundError:
             return NEGATIVE_ENTRY
 
-    def lookup_root(self, number: int, message: Message) -> Reply:
-        """As `lookup`, while loop.py settles the mount: the FUSE root has one name, that of the union's root."""
+    def _lookup_root(self, number: int, message: Message) -> Reply:
         if number != abi.ROOT_ID:
             return self.lookup(number, message)
         if _name(message, HEADER_SIZE) != ROOT_NAME.encode():
@@ -270,8 +254,8 @@ class Handlers:
         return messages.statx(get_attributes(self.tree, node), birth_time(self.tree, node))
 
     def setattr(self, number: int, message: Message) -> Reply:
-        fields = abi.SETATTR_IN.unpack_from(message, HEADER_SIZE)
-        return messages.attr(set_attributes(self.tree, self._node(number), attribute_changes(*fields)))
+        fields = abi.SetattrIn._make(abi.SETATTR_IN.unpack_from(message, HEADER_SIZE))
+        return messages.attr(set_attributes(self.tree, self._node(number), attribute_changes(fields)))
 
     def statfs(self, _: int, __: Message) -> Reply:
         at = statfs(self.tree)
@@ -376,9 +360,9 @@ class Handlers:
             return self._ordered.read(directory, handle, cookie)
         return read_directory(self.tree, directory, cookie)
 
-    def releasedir_in_order(self, _: int, message: Message) -> Reply:
-        assert self._ordered is not None
-        self._ordered.close(abi.RELEASE_IN.unpack_from(message, HEADER_SIZE)[0])
+    def releasedir(self, _: int, message: Message) -> Reply:
+        if self._ordered is not None:
+            self._ordered.close(abi.RELEASE_IN.unpack_from(message, HEADER_SIZE)[0])
         return b""
 
     def readdir(self, number: int, message: Message) -> Reply:
@@ -432,27 +416,27 @@ class Handlers:
         return abi.IOCTL_OUT.pack(0, 0, 0, 0) + answer[:out_size].ljust(out_size, b"\0")
 
 
-def attribute_changes(
-    valid: int, _: int, __: int, size: int, ___: int, atime: int, mtime: int, ____: int,
-    atimensec: int, mtimensec: int, _____: int, mode: int, ______: int, uid: int, gid: int, _______: int,
-) -> Changes:  # fmt: skip
+def attribute_changes(fields: abi.SetattrIn) -> Changes:
     """The fields of fuse_setattr_in as the union wants them.
 
     Nothing to change is chown(path, -1, -1): what is left of it is that it clears setuid and setgid.
     """
+    valid = fields.valid
     wanted = Changes(kill_privileges=bool(valid & abi.FATTR_KILL_SUIDGID) or not valid & _CHANGE)
     if valid & abi.FATTR_MODE:
-        wanted.mode = stat.S_IMODE(mode)
+        wanted.mode = stat.S_IMODE(fields.mode)
     if valid & abi.FATTR_UID:
-        wanted.uid = uid
+        wanted.uid = fields.uid
     if valid & abi.FATTR_GID:
-        wanted.gid = gid
+        wanted.gid = fields.gid
     if valid & abi.FATTR_SIZE:
-        wanted.size = size
+        wanted.size = fields.size
     if valid & abi.FATTR_ATIME:
-        wanted.atime_ns = NOW if valid & abi.FATTR_ATIME_NOW else atime * messages.NANOSECONDS + atimensec
+        now = valid & abi.FATTR_ATIME_NOW
+        wanted.atime_ns = NOW if now else fields.atime * messages.NANOSECONDS + fields.atimensec
     if valid & abi.FATTR_MTIME:
-        wanted.mtime_ns = NOW if valid & abi.FATTR_MTIME_NOW else mtime * messages.NANOSECONDS + mtimensec
+        now = valid & abi.FATTR_MTIME_NOW
+        wanted.mtime_ns = NOW if now else fields.mtime * messages.NANOSECONDS + fields.mtimensec
     return wanted
 
 

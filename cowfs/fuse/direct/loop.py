@@ -20,13 +20,14 @@ import trio
 from cowfs.fuse.device import Device, MountError
 from cowfs.fuse.direct.affinity import STREAK, Affinity
 from cowfs.fuse.direct.dispatch import Dispatcher, GiveReply
-from cowfs.fuse.direct.handlers import ROOT_NAME, Message, Reply
+from cowfs.fuse.direct.handlers import ROOT_NAME
 from cowfs.fuse.direct.uring_queues import Queues
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.protocol import abi, messages
-from cowfs.fuse.protocol.abi import InitFlag, Opcode
+from cowfs.fuse.protocol.abi import InitFlag
 from cowfs.fuse.protocol.messages import HEADER_SIZE
 from cowfs.fuse.protocol.negotiation import BUFFER_SIZE
+from cowfs.fuse.protocol.opcodes import Opcode
 from cowfs.union.nodes import Node
 from cowfs.union.tree import Tree
 
@@ -55,8 +56,7 @@ class DirectEngine:
         tree.on_stale = self._forget_attributes
         self._dispatcher = Dispatcher(tree, settings)
         self._handlers = self._dispatcher.handlers
-        self._table = self._dispatcher.table
-        self._table[Opcode.INIT] = self._init
+        self._handlers.before_init = self._open_queues
         self._replies = _DeviceReplies(device.fd)
         self._queues: Queues | None = None
         self._buffer = bytearray(BUFFER_SIZE)
@@ -71,9 +71,9 @@ class DirectEngine:
         poll.register(self._fd, select.POLLIN)
         self._poll = poll.poll
 
-    def _init(self, number: int, message: Message) -> Reply:
+    def _open_queues(self, offered: messages.InitRequest) -> InitFlag:
         """Queues are agreed on only when they are there: the kernel then waits for them, whatever becomes of them."""
-        if self._settings.io_uring and messages.decode_init(message).flags & InitFlag.OVER_IO_URING:
+        if self._settings.io_uring and offered.flags & InitFlag.OVER_IO_URING:
             try:
                 queues = Queues(self._fd, self._tree, self._dispatcher)
                 queues.open()
@@ -82,8 +82,8 @@ class DirectEngine:
             else:
                 self._queues = queues
                 self._settings.facts["io_uring"] = True
-                self._handlers.wanted |= InitFlag.OVER_IO_URING
-        return self._handlers.init(number, message)
+                return InitFlag.OVER_IO_URING
+        return InitFlag(0)
 
     def finish_mounting(self) -> None:
         """Serves the mounting itself, where the device was mounted in stages. Raises MountError.
@@ -103,14 +103,13 @@ class DirectEngine:
             except OSError as error:
                 problems.append(error)
 
-        lookup, self._table[Opcode.LOOKUP] = self._table[Opcode.LOOKUP], self._handlers.lookup_root
         thread = threading.Thread(target=settle, daemon=True)
-        thread.start()
-        while thread.is_alive() and not self._ended:
-            self._poll(LINGER_MS)
-            with self._dispatcher.lock:
-                self._serve_burst(0)
-        self._table[Opcode.LOOKUP] = lookup
+        with self._handlers.only_root_shown():
+            thread.start()
+            while thread.is_alive() and not self._ended:
+                self._poll(LINGER_MS)
+                with self._dispatcher.lock:
+                    self._serve_burst(0)
         if self._problem:
             text = f"cannot mount on {self._device.mountpoint}: {self._problem}"
             raise MountError(errno.ECONNABORTED, text)

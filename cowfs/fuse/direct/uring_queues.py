@@ -23,9 +23,9 @@ from cowfs.fuse.direct.dispatch import Dispatcher, GiveReply
 from cowfs.fuse.direct.handlers import Message
 from cowfs.fuse.direct.uring import COMMAND_DATA_AT, IORING_OP_READ, IORING_OP_URING_CMD, Ring, entry
 from cowfs.fuse.protocol import abi
-from cowfs.fuse.protocol.abi import Opcode
 from cowfs.fuse.protocol.messages import HEADER_SIZE, OUT_HEADER_SIZE
 from cowfs.fuse.protocol.negotiation import MAX_WRITE
+from cowfs.fuse.protocol.opcodes import Opcode
 from cowfs.union.tree import Tree
 
 PLACES = 16

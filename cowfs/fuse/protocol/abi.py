@@ -1,4 +1,4 @@
-"""The kernel's FUSE protocol as data: structures, opcodes and flags of linux/fuse.h up to protocol 7.45.
+"""The kernel's FUSE protocol as data: structures and flags of linux/fuse.h up to protocol 7.45 (opcodes: opcodes.py).
 
 Nothing here does anything. tests/fuse/test_abi.py compiles a C program against the machine's own
 header and compares every size, offset and constant.
@@ -6,6 +6,7 @@ header and compares every size, offset and constant.
 
 import struct
 from enum import IntEnum, IntFlag
+from typing import NamedTuple
 
 KERNEL_VERSION = 7
 KERNEL_MINOR_VERSION = 45
@@ -16,64 +17,6 @@ OLDEST_MINOR_VERSION = 31
 
 ROOT_ID = 1
 MIN_READ_BUFFER = 8192
-
-
-class Opcode(IntEnum):
-    LOOKUP = 1
-    FORGET = 2
-    GETATTR = 3
-    SETATTR = 4
-    READLINK = 5
-    SYMLINK = 6
-    MKNOD = 8
-    MKDIR = 9
-    UNLINK = 10
-    RMDIR = 11
-    RENAME = 12
-    LINK = 13
-    OPEN = 14
-    READ = 15
-    WRITE = 16
-    STATFS = 17
-    RELEASE = 18
-    FSYNC = 20
-    SETXATTR = 21
-    GETXATTR = 22
-    LISTXATTR = 23
-    REMOVEXATTR = 24
-    FLUSH = 25
-    INIT = 26
-    OPENDIR = 27
-    READDIR = 28
-    RELEASEDIR = 29
-    FSYNCDIR = 30
-    GETLK = 31
-    SETLK = 32
-    SETLKW = 33
-    ACCESS = 34
-    CREATE = 35
-    INTERRUPT = 36
-    BMAP = 37
-    DESTROY = 38
-    IOCTL = 39
-    POLL = 40
-    NOTIFY_REPLY = 41
-    BATCH_FORGET = 42
-    FALLOCATE = 43
-    READDIRPLUS = 44
-    RENAME2 = 45
-    LSEEK = 46
-    COPY_FILE_RANGE = 47
-    SETUPMAPPING = 48
-    REMOVEMAPPING = 49
-    SYNCFS = 50
-    TMPFILE = 51
-    STATX = 52
-    COPY_FILE_RANGE_64 = 53
-
-
-OPCODE_LIMIT = 64
-"""Tables indexed by opcode have this length: every opcode up to 7.45, and room."""
 
 
 class NotifyCode(IntEnum):
@@ -268,6 +211,29 @@ SETATTR_IN = Layout(
     "I valid, I padding, Q fh, Q size, Q lock_owner, q atime, q mtime, q ctime, I atimensec, I mtimensec, "
     "I ctimensec, I mode, I unused4, I uid, I gid, I unused5",
 )
+
+
+class SetattrIn(NamedTuple):
+    """The fields of SETATTR_IN by name; they have its order."""
+
+    valid: int
+    padding: int
+    fh: int
+    size: int
+    lock_owner: int
+    atime: int
+    mtime: int
+    ctime: int
+    atimensec: int
+    mtimensec: int
+    ctimensec: int
+    mode: int
+    unused4: int
+    uid: int
+    gid: int
+    unused5: int
+
+
 OPEN_IN = Layout("fuse_open_in", "I flags, I open_flags")
 CREATE_IN = Layout("fuse_create_in", "I flags, I mode, I umask, I open_flags")
 RELEASE_IN = Layout("fuse_release_in", "Q fh, I flags, I release_flags, Q lock_owner")
@@ -303,60 +269,3 @@ NOTIFY_INVAL_ENTRY_OUT = Layout("fuse_notify_inval_entry_out", "Q parent, I name
 NOTIFY_STORE_OUT = Layout("fuse_notify_store_out", "Q nodeid, Q offset, I size, I padding")
 
 LAYOUTS = [value for value in list(globals().values()) if isinstance(value, Layout)]
-
-
-class Shape:
-    """What a request carries after its header: a structure, then names that end in NUL, then plain data."""
-
-    def __init__(self, layout: Layout | None = None, names: tuple[str, ...] = (), *, data: bool = False) -> None:
-        self.layout = layout
-        self.names = names
-        self.data = data
-
-
-REQUESTS: dict[Opcode, Shape] = {
-    Opcode.LOOKUP: Shape(None, ("name",)),
-    Opcode.FORGET: Shape(FORGET_IN),
-    Opcode.GETATTR: Shape(GETATTR_IN),
-    Opcode.SETATTR: Shape(SETATTR_IN),
-    Opcode.READLINK: Shape(),
-    Opcode.SYMLINK: Shape(None, ("name", "target")),
-    Opcode.MKNOD: Shape(MKNOD_IN, ("name",)),
-    Opcode.MKDIR: Shape(MKDIR_IN, ("name",)),
-    Opcode.UNLINK: Shape(None, ("name",)),
-    Opcode.RMDIR: Shape(None, ("name",)),
-    Opcode.RENAME: Shape(RENAME_IN, ("old", "new")),
-    Opcode.LINK: Shape(LINK_IN, ("name",)),
-    Opcode.OPEN: Shape(OPEN_IN),
-    Opcode.READ: Shape(READ_IN),
-    Opcode.WRITE: Shape(WRITE_IN, data=True),
-    Opcode.STATFS: Shape(),
-    Opcode.RELEASE: Shape(RELEASE_IN),
-    Opcode.FSYNC: Shape(FSYNC_IN),
-    Opcode.SETXATTR: Shape(SETXATTR_IN, ("name",), data=True),
-    Opcode.GETXATTR: Shape(GETXATTR_IN, ("name",)),
-    Opcode.LISTXATTR: Shape(GETXATTR_IN),
-    Opcode.REMOVEXATTR: Shape(None, ("name",)),
-    Opcode.FLUSH: Shape(FLUSH_IN),
-    Opcode.INIT: Shape(OLD_INIT_IN, data=True),
-    Opcode.OPENDIR: Shape(OPEN_IN),
-    Opcode.READDIR: Shape(READ_IN),
-    Opcode.RELEASEDIR: Shape(RELEASE_IN),
-    Opcode.FSYNCDIR: Shape(FSYNC_IN),
-    Opcode.ACCESS: Shape(ACCESS_IN),
-    Opcode.CREATE: Shape(CREATE_IN, ("name",)),
-    Opcode.INTERRUPT: Shape(INTERRUPT_IN),
-    Opcode.DESTROY: Shape(),
-    Opcode.IOCTL: Shape(IOCTL_IN, data=True),
-    Opcode.BATCH_FORGET: Shape(BATCH_FORGET_IN, data=True),
-    Opcode.FALLOCATE: Shape(FALLOCATE_IN),
-    Opcode.READDIRPLUS: Shape(READ_IN),
-    Opcode.RENAME2: Shape(RENAME2_IN, ("old", "new")),
-    Opcode.LSEEK: Shape(LSEEK_IN),
-    Opcode.COPY_FILE_RANGE: Shape(COPY_FILE_RANGE_IN),
-    Opcode.SYNCFS: Shape(SYNCFS_IN),
-    Opcode.TMPFILE: Shape(CREATE_IN, ("name",)),
-    Opcode.STATX: Shape(STATX_IN),
-    Opcode.COPY_FILE_RANGE_64: Shape(COPY_FILE_RANGE_IN),
-}
-"""Opcodes that the engine reads into; all others are answered ENOSYS unread."""

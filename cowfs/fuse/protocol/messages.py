@@ -1,8 +1,8 @@
 """Bytes of /dev/fuse <-> meaning. No input or output happens here, so tests are annotated byte arrays.
 
 Two readers share it. Handlers unpack the one structure they need straight from the read buffer, since a
-request has some ten microseconds. `decode` and `describe` understand every request by the tables of
-abi.py: they serve --debug and the tests, and build what they please.
+request has some ten microseconds. `decode` and `describe` understand every request by the rows of
+opcodes.py: they serve --debug and the tests, and build what they please.
 """
 
 import errno
@@ -11,7 +11,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from cowfs.fuse.protocol import abi
-from cowfs.fuse.protocol.abi import InitFlag, Layout, Opcode
+from cowfs.fuse.protocol.abi import InitFlag, Layout
+from cowfs.fuse.protocol.opcodes import SHAPES, Opcode
 from cowfs.union.attrs import Attributes
 
 HEADER_SIZE = abi.IN_HEADER.size
@@ -47,14 +48,14 @@ class ProtocolError(ValueError):
 
 
 def decode(message: Buffer, *, setxattr_ext: bool = False) -> Request:
-    """The whole request, by the tables of abi.py. Raises ProtocolError."""
+    """The whole request, by the rows of opcodes.py. Raises ProtocolError."""
     if len(message) < HEADER_SIZE:
         raise ProtocolError(f"a request of {len(message)} bytes is shorter than its header")
     length, opcode, unique, node, uid, gid, pid, extension_length, _ = abi.IN_HEADER.unpack_from(message)
     if length != len(message):
         raise ProtocolError(f"a request says it has {length} bytes and has {len(message)}")
     body = bytes(message[HEADER_SIZE : length - 8 * extension_length])
-    shape = abi.REQUESTS.get(opcode)
+    shape = SHAPES.get(opcode)
     fields: dict[str, int] = {}
     names: dict[str, bytes] = {}
     if shape is not None:

@@ -16,7 +16,7 @@ from tests.builder.packages import COWBUILD, Base
 
 @pytest.fixture
 def bases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(bases_module, "place", lambda: tmp_path)
+    monkeypatch.setattr(bases_module, "bases_directory", lambda: tmp_path)
     return tmp_path
 
 

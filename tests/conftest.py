@@ -39,7 +39,7 @@ def pytest_configure(config: pytest.Config) -> None:
         switch.enter_context(io_uring_switch.switched_on())
         config.add_cleanup(switch.close)
     config.addinivalue_line("markers", "root: needs the rights of root")
-    config.addinivalue_line("markers", "direct_only: asks for what pyfuse3 has no request for (README, known limits)")
+    config.addinivalue_line("markers", "direct_only: asks for what pyfuse3 has no request for (docs/limits.md)")
     config.addinivalue_line("markers", "by_device: is about reading /dev/fuse, which over io_uring nobody does")
 
 

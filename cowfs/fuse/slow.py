@@ -1,7 +1,7 @@
 """Work that would stall every other request goes to worker threads; both engines do it here, in one way.
 
-The union belongs to the event loop's thread. A thread gets only what needs no union: a borrowed descriptor
-to read from or to sync, or the copying part of a copy-up job.
+The union belongs to whoever holds the engine's lock, which no worker thread does. So a thread gets only what needs no
+union: a borrowed descriptor to read from or to sync, or the copying part of a copy-up job.
 """
 
 import errno

@@ -1,6 +1,7 @@
 """``Tree``: the layers, the nodes and the cached descriptors, and the one resolver from node to ``(dir_fd, name)``.
 
-A tree belongs to one thread. Every other module of the union is functions over a tree.
+A tree is not safe for threads: it belongs to whoever holds the engine's lock (fuse/direct/dispatch.py). Every other
+module of the union is functions over a tree.
 """
 
 import errno

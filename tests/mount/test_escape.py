@@ -1,7 +1,7 @@
 """The ways by which a build reaches the base behind a library that wraps libc: none of them does through a mount.
 
-Each is really taken, on cowfs and in the `cow-shell` of Debian's cowdancer over a `cp -al` copy of the base. README has
-what came of it as a table, which `python -m tests.mount.test_escape` prints.
+Each is really taken, on cowfs and in the `cow-shell` of Debian's cowdancer over a `cp -al` copy of the base. SECURITY.md
+has what came of it as a table, which `python -m tests.mount.test_escape` prints.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.harness.trees import Entry, file, make_tree
 pytestmark = pytest.mark.root
 
 SOURCE = Path(__file__).with_name("escape.c")
-README = Path(__file__).parents[2] / "README.md"
+SECURITY = Path(__file__).parents[2] / "SECURITY.md"
 
 NOT_SUPPORTED = 77  # exit code of escape.c
 
@@ -42,7 +42,7 @@ class Way(NamedTuple):
     """One way to change an existing file. `leaks`: with cowdancer the change reaches the base."""
 
     leaks: bool
-    shown: str  # as README shows it
+    shown: str  # as SECURITY.md shows it
     call: str = ""  # of escape.c
     program: str = "dynamic"  # of COMPILERS
     shell: str = ""  # instead of a program: a command on "$1"
@@ -122,7 +122,7 @@ def _change(way: Way, programs: Mapping[str, Path], target: Path, engine: str) -
     """Go a way in a mount; it must have changed what the mount shows."""
     before = snapshot(str(target.parent))
     code = subprocess.run(_command(way, programs, str(target)), check=False).returncode
-    if (engine, way.call) == ("pyfuse3", "fallocate"):  # no such request: README, known limits
+    if (engine, way.call) == ("pyfuse3", "fallocate"):  # no such request: docs/limits.md
         assert code == NOT_SUPPORTED
         return
     assert code == 0, f"{way.shown} failed"
@@ -174,7 +174,7 @@ def test_which_ways_lead_to_the_base_of_cowdancer(place: Path, programs: Mapping
 
 
 def table() -> str:
-    """README's escape table: a row for each kind of way and what came of it."""
+    """SECURITY.md's escape table: a row for each kind of way and what came of it."""
     rows: dict[tuple[str, bool], list[str]] = {}
     for way in WAYS:
         past_libc = way.call.startswith(("raw", "io_uring")) or way.program != "dynamic"
@@ -187,7 +187,7 @@ def table() -> str:
 
 
 def test_readme_shows_what_was_seen() -> None:
-    assert table() in README.read_text(), f"README.md, The escape table, should be:\n{table()}"
+    assert table() in SECURITY.read_text(), f"SECURITY.md, The escape table, should be:\n{table()}"
 
 
 def test_a_build_cannot_leave_the_mount_through_links_of_the_layer(bench: Workbench) -> None:

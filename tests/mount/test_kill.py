@@ -74,7 +74,7 @@ def _mount_and_kill(mount: Mount, seed: int) -> list[str]:
 def _only_touched(differing: list[str], plain: Path) -> bool:
     """Whether the daemon died when it had copied up into a directory and not yet given that its time back.
 
-    README names it among the known limits. The plain tree's directory then gets its time, too.
+    docs/limits.md names it. The plain tree's directory then gets its time, too.
     """
     touched = re.compile(r"(?P<name>.+): mtime: .* -> 'now'")
     found = [touched.fullmatch(line) for line in differing]

@@ -79,7 +79,7 @@ def _open_directories(trial: Trial) -> None:
 
 
 def _closed_things(trial: Trial) -> None:
-    """In the base their owner can read them, or the daemon could not either (README, known limits)."""
+    """In the base their owner can read them, or the daemon could not either (docs/limits.md)."""
     path = trial.path
     for name, mode in (("closed", 0), ("none", 0), ("none-too", 0), ("write-only", 0o222), ("execute-only", 0o111)):
         trial.attempt(f"chmod {name}", os.chmod, path(name), mode)

@@ -200,7 +200,7 @@ def test_a_default_list_is_inherited_instead_of_the_umask(
     bench: Workbench, mask: int, engine: str, request: pytest.FixtureRequest
 ) -> None:
     if engine == "pyfuse3" and mask:
-        reason = "pyfuse3 cannot ask the kernel to leave the umask to it (README, known limits)"
+        reason = "pyfuse3 cannot ask the kernel to leave the umask to it (docs/limits.md)"
         request.applymarker(pytest.mark.xfail(reason=reason))
 
     def operations(trial: Trial) -> None:

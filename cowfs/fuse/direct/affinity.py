@@ -1,7 +1,7 @@
 """Moves the engine to the processor on which its caller runs.
 
 Waking a process on another, idle processor takes some 20 us, twice for each request, and on the same processor
-next to nothing: 57 us or 14 us for a stat (docs/performance.md). The scheduler leaves engine and caller where
+next to nothing: 57 us or 14 us for a stat (docs/requests.md). The scheduler leaves engine and caller where
 they once happened to be. So after a while of requests from one and the same thread the engine goes there, and
 is free again at once. With many callers nothing is done: they keep the processors busy and awake.
 """

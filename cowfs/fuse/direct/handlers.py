@@ -1,8 +1,8 @@
 """The direct engine's requests: one method per opcode, from the message's bytes to a call of the union and back.
 
 A handler gets the node number and the message, and returns the reply's body. It raises OSError to refuse,
-and CopyUpNeeded or BlockingIOError when the answer would take long; dispatch.py turns these into replies
-or threads.
+and CopyUpNeeded or TakesLongError when the answer would take long; dispatch.py turns these into replies
+or tasks.
 
 The kernel keeps names and attributes for ever, so a change must be known to it. It forgets by itself what an
 operation touches: the directories of names, size and times of what is written, the link count of what is

@@ -3,3 +3,5 @@
 On the ground are ``linux`` (system calls that Python lacks) and ``__main__``.
 May import: cowfs.command (``__main__`` alone does).
 """
+
+__version__ = "0.1.0"

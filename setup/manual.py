@@ -12,12 +12,12 @@ import shlex
 import subprocess
 import sys
 import tempfile
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 
 from builder.command import options
 from builder.interop import autopkgtest
+from cowfs import __version__
 from cowfs.command import mount_helper
 from cowfs.command.main import parsers as parsers_of_cowfs
 
@@ -89,7 +89,7 @@ def write(directory: Path) -> None:
     # Else the lines are as long as the terminal of whoever calls.
     os.environ["COLUMNS"] = "80"
     all_pages = pages()
-    version = tomllib.loads(PROJECT.read_text())["project"]["version"]
+    version = __version__
     with tempfile.TemporaryDirectory() as place:
         for name, (about, parser) in all_pages.items():
             section = SECTIONS.get(name, 1)

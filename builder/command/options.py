@@ -14,6 +14,7 @@ from builder.build.job import PLACE, PURGE, TESTERS
 from builder.command import configuration
 from builder.debian import apt
 from builder.store import dependency_layers
+from cowfs import __version__
 
 DESCRIPTION = """\
 Builds Debian packages in throw-away copy-on-write sessions over a clean base.
@@ -92,6 +93,7 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="cowbuild", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    top.add_argument("--version", action="version", version=f"cowbuild {__version__}")
     # Given by supervisor.py, not by people.
     top.add_argument("--session", type=Path, action="append", help=argparse.SUPPRESS)
     top.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import trio
 
+from cowfs import __version__
 from cowfs.command import variation_options
 from cowfs.command.verbs import VERBS, parser_of, split, summary
 from cowfs.daemon.mount import Mount
@@ -98,6 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    parser.add_argument("--version", action="version", version=f"cowfs {__version__}")
     parser.add_argument("base", metavar="BASE", help="directory to show; several, topmost first, separated by colons")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT", type=Path, help="existing directory to show it on")
     parser.add_argument("--layer", metavar="DIR", type=Path, help="keep what is written in DIR")

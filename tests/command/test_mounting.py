@@ -8,12 +8,14 @@ import pwd
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 
+from cowfs import __version__
 from tests.harness import actions, syscalls
 from tests.harness.command import cowfs, cowfs_command, is_mounted, unmount, wait_until
 from tests.harness.snapshot import differences, snapshot
@@ -75,6 +77,12 @@ def test_help_reads_well_and_mentions_every_option() -> None:
     for word in ("BASE", "MOUNTPOINT", "--layer", "--engine", "-o", "umount", "--sync", "lowerdir"):
         assert word in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120
+
+
+@pytest.mark.parametrize("module", ["cowfs", "builder"])
+def test_both_commands_say_their_version(module: str) -> None:
+    said = subprocess.check_output([sys.executable, "-m", module, "--version"], text=True)
+    assert said.split() == [{"cowfs": "cowfs", "builder": "cowbuild"}[module], __version__]
 
 
 @pytest.mark.root

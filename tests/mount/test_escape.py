@@ -1,7 +1,7 @@
 """The ways by which a build reaches the base behind a library that wraps libc: none of them does through a mount.
 
-Each is really taken, on cowfs and in the `cow-shell` of Debian's cowdancer over a `cp -al` copy of the base. SECURITY.md
-has what came of it as a table, which `python -m tests.mount.test_escape` prints.
+Each is really taken, on cowfs and in the `cow-shell` of Debian's cowdancer over a `cp -al` copy of the base.
+SECURITY.md has what came of it as a table, which `python -m tests.mount.test_escape` prints.
 """
 
 from __future__ import annotations

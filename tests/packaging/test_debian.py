@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 from debian.changelog import Changelog
 from debian.deb822 import Deb822
 
+from cowfs import __version__
 from tests.builder.conftest import CACHE
 from tests.builder.packages import COWBUILD, Base
 
@@ -40,8 +40,7 @@ echo all ran
 
 
 def version() -> str:
-    found: str = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    return found
+    return __version__
 
 
 def test_the_packages_have_the_version_of_the_project() -> None:

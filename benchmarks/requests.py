@@ -11,10 +11,10 @@ NOBODY_WAITS = frozenset({"FORGET", "BATCH_FORGET", "INTERRUPT"})
 def requests(root: Path) -> dict[str, int]:
     """Those that somebody waits for, by opcode; nothing for what is no cowfs."""
     try:
-        by_opcode = read_statistics(root)["opcodes"]
+        by_opcode = read_statistics(root).opcodes
     except NoStatisticsError:
         return {}
-    return {name: int(numbers["requests"]) for name, numbers in by_opcode.items() if name not in NOBODY_WAITS}
+    return {name: numbers.count for name, numbers in by_opcode.items() if name not in NOBODY_WAITS}
 
 
 def since(before: dict[str, int], after: dict[str, int]) -> dict[str, int]:

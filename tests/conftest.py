@@ -16,6 +16,7 @@ from hypothesis import Phase, settings
 from setup import io_uring_switch
 from tests.harness import syscalls
 from tests.harness.bench import Workbench
+from tests.harness.hostile import Grounds
 from tests.harness.mounts import Mount
 from tests.harness.trees import Description
 from tests.harness.users import fuse_device_for_everybody
@@ -117,3 +118,11 @@ def bench(place: Path, engine: str) -> Iterator[Workbench]:
 def mounted(bench: Workbench) -> Callable[[Description], Mount]:
     """`mounted(description)`: a mount, with a kept layer, of a base made from the description."""
     return bench.mounted
+
+
+@pytest.fixture
+def grounds(bench: Workbench) -> Iterator[Grounds]:
+    """A base to attack and a canary outside of it; both are compared at the end."""
+    made = Grounds(bench)
+    yield made
+    made.check()

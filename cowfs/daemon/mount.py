@@ -4,9 +4,9 @@ import logging
 import os
 import signal
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import trio
 
@@ -17,7 +17,8 @@ from cowfs.fuse.device import Device, MountError
 from cowfs.fuse.device import mount as mount_device
 from cowfs.fuse.direct.loop import DirectEngine
 from cowfs.fuse.engine import EngineSettings
-from cowfs.layer import metadata
+from cowfs.fuse.statistics import MountFacts
+from cowfs.layer.directory import Upper
 from cowfs.layer.metadata import LayerError
 from cowfs.layer.open_layer import OpenLayer
 from cowfs.union.uses import Uses
@@ -82,7 +83,7 @@ class Mount:
         )
         undo.callback(layer.close)
         layer.tree.copy_up_inline_limit = _INLINE_COPY
-        self._settings.facts.update(_facts(request, layer.place, layer.bases))
+        self._settings.facts = _facts(request, layer.place, layer.bases)
         if layer.place.directory is not None:
             with suppress(OSError):  # a file system without sockets: such a mount takes no orders
                 self._control = ControlSocket(layer.place.directory)
@@ -134,7 +135,9 @@ class Mount:
         self._layer.freeze(directory)
         if self._control is not None:
             self._control.moved(directory)
-        self._settings.facts["bases"] = [str(base) for base in self._layer.bases]
+        if self._settings.facts is not None:
+            bases = tuple(map(str, self._layer.bases))
+            self._settings.facts = replace(self._settings.facts, bases=bases)
 
     async def _unmount_on_signal(self, scope: trio.CancelScope) -> None:
         with trio.open_signal_receiver(*_ENDING_SIGNALS) as received:
@@ -148,17 +151,15 @@ class Mount:
                 signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
 
 
-def _facts(request: MountRequest, place: metadata.Upper, bases: list[Path]) -> dict[str, Any]:
-    """What `cowfs status` tells of a mount."""
-    return {
-        "bases": [str(base) for base in bases],
-        "layer": None if place.directory is None else str(place.directory),
-        "upper": str(place.upper),
-        "temporary": place.temporary,
-        "engine": request.engine,
-        "io_uring": False,
-        "process": os.getpid(),
-    }
+def _facts(request: MountRequest, place: Upper, bases: list[Path]) -> MountFacts:
+    return MountFacts(
+        bases=tuple(map(str, bases)),
+        layer=None if place.directory is None else str(place.directory),
+        upper=str(place.upper),
+        temporary=place.temporary,
+        engine=request.engine,
+        process=os.getpid(),
+    )
 
 
 def _unmount_quietly(device: Device) -> None:

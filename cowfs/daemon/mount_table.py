@@ -2,9 +2,9 @@
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-from cowfs.fuse.statistics import NoStatisticsError, read_statistics
+from cowfs.fuse.statistics import MountFacts, NoStatisticsError, read_facts
 from cowfs.layer.metadata import LayerError, is_layer
 
 _TYPE = b"fuse.cowfs"
@@ -12,7 +12,7 @@ _TYPE = b"fuse.cowfs"
 
 class Mounted(NamedTuple):
     mountpoint: Path
-    facts: dict[str, Any] | None
+    facts: MountFacts | None
     """What the daemon says of itself; None if it does not answer this user."""
     reason: str = ""
     """Why it does not."""
@@ -36,7 +36,7 @@ def layer_of(path: Path) -> tuple[Path, bool]:
         return path, False
     if not os.path.ismount(path):
         raise LayerError(f"{path} is neither a layer (it has no layer.json) nor the mount point of a cowfs.")
-    layer = read_statistics(path)["mount"]["layer"]
+    layer = read_facts(path).layer
     if layer is None:
         raise LayerError(f"{path} was mounted with upperdir=, which keeps no layer.json: nothing is known of its base.")
     return Path(layer), True
@@ -44,6 +44,6 @@ def layer_of(path: Path) -> tuple[Path, bool]:
 
 def _ask(mountpoint: Path) -> Mounted:
     try:
-        return Mounted(mountpoint, read_statistics(mountpoint)["mount"])
+        return Mounted(mountpoint, read_facts(mountpoint))
     except NoStatisticsError as error:
         return Mounted(mountpoint, None, os.strerror(error.errno or 0))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cowfs.fuse.device import MountError, MountOptions, dead_mount
 from cowfs.layer import metadata
-from cowfs.layer.directory import make_kept, make_temporary
+from cowfs.layer.directory import Upper, make_kept, make_temporary
 from cowfs.layer.metadata import LayerError
 from cowfs.union.variation import NO_VARIATION, Variation
 
@@ -37,7 +37,7 @@ class MountRequest:
     """Where to write which files were used."""
 
 
-def make_upper(request: MountRequest) -> metadata.Upper:
+def make_upper(request: MountRequest) -> Upper:
     if request.layer is not None:
         return make_kept(request.layer.absolute())
     if request.upper is None:
@@ -51,7 +51,7 @@ def make_upper(request: MountRequest) -> metadata.Upper:
             path.mkdir(exist_ok=True)
         except OSError as error:
             raise LayerError(f"Cannot make {path}: {error.strerror}.") from error
-    return metadata.Upper(upper, work)
+    return Upper(upper, work)
 
 
 def refuse_overlap(request: MountRequest) -> None:

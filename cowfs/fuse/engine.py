@@ -1,15 +1,9 @@
-"""What both engines are given and both keep: settings, and counters that `cowfs stats` reads.
+"""What both engines are given and both keep: settings, and counters that `cowfs stats` reads (statistics.py)."""
 
-The counters travel through the mount itself, as the value of an extended attribute of the root that no
-listing shows. Nothing waits for a question, so nothing is to be cleaned up, and whoever may read the root
-directory may ask.
-"""
-
-import json
 from collections.abc import Callable
-from typing import Any
 
 from cowfs.fuse.protocol.opcodes import OPCODE_LIMIT, Opcode
+from cowfs.fuse.statistics import MountFacts, Requests, Statistics
 from cowfs.union.uses import Uses
 
 
@@ -22,14 +16,14 @@ class Counters:
         self.slow = 0
         """Requests that had to wait for a worker thread."""
 
-    def as_json(self, facts: dict[str, Any], **caches: int) -> bytes:
+    def statistics(self, facts: MountFacts | None, **caches: int) -> Statistics:
         """`facts`: what the mount says of itself. `caches`: sizes worth knowing, by name."""
         by_opcode = {
-            opcode.name: {"requests": self.requests[opcode], "ns": self.nanoseconds[opcode]}
+            opcode.name: Requests(self.requests[opcode], self.nanoseconds[opcode])
             for opcode in Opcode
             if self.requests[opcode]
         }
-        return json.dumps({"opcodes": by_opcode, "slow": self.slow, "caches": caches, "mount": facts}).encode()
+        return Statistics(by_opcode, self.slow, caches, facts)
 
 
 class EngineSettings:
@@ -42,7 +36,6 @@ class EngineSettings:
         durable: bool = False,
         io_uring: bool = True,
         counters: Counters | None = None,
-        facts: dict[str, Any] | None = None,
         uses: Uses | None = None,
     ) -> None:
         self.debug = debug
@@ -51,7 +44,7 @@ class EngineSettings:
         """fsync reaches the disk. Otherwise it is not even asked for: a throw-away layer need not survive."""
         self.io_uring = io_uring
         """Whether to use it where the kernel offers it."""
-        self.facts = facts if facts is not None else {}
+        self.facts: MountFacts | None = None
         """What the mount says of itself to whoever asks for its statistics."""
         self.counters = counters if counters is not None else Counters()
         self.uses = uses

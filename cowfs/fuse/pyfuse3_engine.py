@@ -277,7 +277,8 @@ class PyfuseOperations(pyfuse3.Operations):
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: Context) -> bytes:
         def operation() -> bytes:
             if name == STATISTICS_NAME and inode == abi.ROOT_ID:
-                return self._settings.counters.as_json(self._settings.facts, nodes=len(self._tree.nodes))
+                counters = self._settings.counters
+                return counters.statistics(self._settings.facts, nodes=len(self._tree.nodes)).as_json()
             return xattrs.get_xattr(self._tree, self._node(inode), name)
 
         return await self._do(Opcode.GETXATTR, operation, SeenRequest(inode, names=(name,)))

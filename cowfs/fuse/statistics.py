@@ -1,10 +1,15 @@
-"""What a running engine counted, asked through its mount."""
+"""What a running engine counts, and what the mount says of itself; read through the mount, and written, only here.
+
+It travels as JSON, the value of an extended attribute of the root that no listing shows. Nothing waits for a question,
+so nothing is to be cleaned up, and whoever may read the root directory may ask.
+"""
 
 import errno
 import json
 import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 STATISTICS_NAME = b"user.cowfs.stats"
 
@@ -16,7 +21,53 @@ class NoStatisticsError(OSError):
         return str(self.args[1])
 
 
-def read_statistics(mountpoint: Path) -> dict[str, Any]:
+@dataclass(frozen=True)
+class MountFacts:
+    """What a mount says of itself."""
+
+    bases: tuple[str, ...]
+    layer: str | None
+    """The layer's directory; None for a mount with upperdir=."""
+    upper: str
+    temporary: bool
+    engine: str
+    process: int
+    io_uring: bool = False
+
+    @property
+    def engine_words(self) -> str:
+        return f"{self.engine} over io_uring" if self.io_uring else self.engine
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Of one opcode: how many, and the time in the handler."""
+
+    count: int
+    nanoseconds: int
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Requests by the name of their opcode; how many had to wait for a worker thread; sizes of caches by name."""
+
+    opcodes: Mapping[str, Requests]
+    slow: int
+    caches: Mapping[str, int]
+    mount: MountFacts | None
+
+    @property
+    def requests(self) -> int:
+        return sum(of_opcode.count for of_opcode in self.opcodes.values())
+
+    def as_json(self) -> bytes:
+        by_opcode = {name: {"requests": of.count, "ns": of.nanoseconds} for name, of in self.opcodes.items()}
+        facts = {} if self.mount is None else asdict(self.mount)
+        fields = {"opcodes": by_opcode, "slow": self.slow, "caches": self.caches, "mount": facts}
+        return json.dumps(fields).encode()
+
+
+def read_statistics(mountpoint: Path) -> Statistics:
     """What the engine behind this mount counted. Raises NoStatisticsError."""
     try:
         value = os.getxattr(mountpoint, STATISTICS_NAME)
@@ -24,21 +75,49 @@ def read_statistics(mountpoint: Path) -> dict[str, Any]:
         if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
             raise NoStatisticsError(error.errno, f"no cowfs is mounted on {mountpoint}") from error
         raise NoStatisticsError(error.errno, f"cannot ask {mountpoint}: {error.strerror}") from error
-    result: dict[str, Any] = json.loads(value)
-    return result
+    try:
+        return _parsed(value)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise NoStatisticsError(errno.EPROTO, f"{mountpoint} answers as no cowfs of this version does") from error
 
 
-def statistics_table(statistics: dict[str, Any]) -> str:
+def read_facts(mountpoint: Path) -> MountFacts:
+    """What the mount says of itself. Raises NoStatisticsError."""
+    facts = read_statistics(mountpoint).mount
+    if facts is None:
+        raise NoStatisticsError(errno.ENODATA, f"the mount on {mountpoint} says nothing of itself")
+    return facts
+
+
+def _parsed(value: bytes) -> Statistics:
+    content = json.loads(value)
+    facts = content["mount"]
+    return Statistics(
+        opcodes={str(name): Requests(int(of["requests"]), int(of["ns"])) for name, of in content["opcodes"].items()},
+        slow=int(content["slow"]),
+        caches={str(name): int(size) for name, size in content["caches"].items()},
+        mount=MountFacts(
+            bases=tuple(map(str, facts["bases"])),
+            layer=None if facts["layer"] is None else str(facts["layer"]),
+            upper=str(facts["upper"]),
+            temporary=bool(facts["temporary"]),
+            engine=str(facts["engine"]),
+            process=int(facts["process"]),
+            io_uring=bool(facts.get("io_uring")),
+        )
+        if facts
+        else None,
+    )
+
+
+def statistics_table(statistics: Statistics) -> str:
     """Lines for a person: opcode, requests, total and mean time in the handler; the most requested first."""
-    rows = sorted(statistics["opcodes"].items(), key=lambda item: -item[1]["requests"])
+    rows = sorted(statistics.opcodes.items(), key=lambda item: -item[1].count)
     lines = [f"{'request':<20}{'count':>10}{'total ms':>12}{'mean us':>10}"]
-    for name, numbers in rows:
-        requests, nanoseconds = numbers["requests"], numbers["ns"]
-        lines.append(f"{name:<20}{requests:>10}{nanoseconds / 1e6:>12.1f}{nanoseconds / requests / 1e3:>10.1f}")
-    requests = sum(numbers["requests"] for _, numbers in rows)
-    nanoseconds = sum(numbers["ns"] for _, numbers in rows)
-    mean = nanoseconds / requests / 1e3 if requests else 0.0
-    lines.append(f"{'all':<20}{requests:>10}{nanoseconds / 1e6:>12.1f}{mean:>10.1f}")
-    lines.append(f"waited for a worker thread: {statistics['slow']}")
-    lines += [f"{name.replace('_', ' ')}: {value}" for name, value in statistics["caches"].items()]
+    nanoseconds = sum(of.nanoseconds for _, of in rows)
+    for name, of in [*rows, ("all", Requests(statistics.requests, nanoseconds))]:
+        mean = of.nanoseconds / of.count / 1e3 if of.count else 0.0
+        lines.append(f"{name:<20}{of.count:>10}{of.nanoseconds / 1e6:>12.1f}{mean:>10.1f}")
+    lines.append(f"waited for a worker thread: {statistics.slow}")
+    lines += [f"{name.replace('_', ' ')}: {value}" for name, value in statistics.caches.items()]
     return "\n".join(lines)

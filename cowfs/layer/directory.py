@@ -15,7 +15,7 @@ import stat
 import subprocess
 import tempfile
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cowfs.layer.lock import hold_base, lock_layer
@@ -23,7 +23,9 @@ from cowfs.layer.metadata import (
     METADATA,
     METADATA_NEW,
     LayerError,
-    Upper,
+    Namespace,
+    State,
+    Whiteouts,
     find_base,
     is_layer,
     read_metadata,
@@ -36,6 +38,18 @@ from cowfs.union.whiteout import Marks, make_whiteout
 
 _TEMPORARY = "cowfs-layer-"
 _PROBE = "overlay.cowfs.probe"
+
+
+@dataclass(frozen=True)
+class Upper:
+    """Where a session writes: two directories, and the layer directory around them if there is one."""
+
+    upper: Path
+    work: Path
+    directory: Path | None = None
+    temporary: bool = False
+    fresh: bool = False
+    """Just made: its root has yet to look like the base's."""
 
 
 def open_bases(paths: list[Path], *, mounted: Path | None = None) -> list[Layer]:
@@ -51,7 +65,7 @@ def open_bases(paths: list[Path], *, mounted: Path | None = None) -> list[Layer]
             place = find_base(path)
             by_attribute = False
             if is_layer(path):
-                by_attribute = read_metadata(path)["whiteouts"] == "attribute"
+                by_attribute = read_metadata(path).whiteouts is Whiteouts.ATTRIBUTE
                 if path != mounted:
                     lock_layer(place, exclusive=False)
             else:
@@ -116,6 +130,13 @@ def open_upper(place: Upper, *, user_marks: bool) -> tuple[WritableLayer, Marks]
     return writable, Marks(namespace.encode())
 
 
+def ended_cleanly(place: Upper) -> bool:
+    """Whether the last session of a layer, if there was one, was not killed; False where nothing is recorded of it."""
+    if place.fresh:
+        return True
+    return place.directory is not None and read_metadata(place.directory).state is State.CLEAN
+
+
 def discard(place: Upper) -> None:
     """Remove a temporary layer, whatever modes the session gave to what it holds."""
     if place.temporary and place.directory is not None:
@@ -158,29 +179,29 @@ def _remove_abandoned(parent: Path) -> None:
                         os.close(fd)
 
 
-def _namespace(place: Upper, *, user_marks: bool) -> str:
-    """The name space of extended attributes for the marks: "trusted" where the daemon may write it, else "user"."""
+def _namespace(place: Upper, *, user_marks: bool) -> Namespace:
+    """The name space for the marks: TRUSTED where the daemon may write it, else USER. LayerError."""
     recorded = None
     if place.directory is not None and (place.directory / METADATA).exists():
-        recorded = read_metadata(place.directory)["marks"]
-    may_trust = not user_marks and _can_mark(place.work, "trusted")
-    if recorded == "trusted" and not may_trust:
+        recorded = read_metadata(place.directory).marks
+    may_trust = not user_marks and _can_mark(place.work, Namespace.TRUSTED)
+    if recorded is Namespace.TRUSTED and not may_trust:
         raise LayerError(f"The layer {place.directory} was made by root with trusted marks: mount it as root.")
     # Not that of upper/, which is the owner of the base's root.
     owner = place.directory.lstat().st_uid if place.directory is not None else os.geteuid()
-    if recorded == "user" and may_trust and owner != os.geteuid():
+    if recorded is Namespace.USER and may_trust and owner != os.geteuid():
         raise LayerError(
             f"The layer {place.directory} belongs to user {owner}, who could have forged what it "
             "says about the base. Mount it as that user."
         )
-    if recorded != "user" and may_trust:
-        return "trusted"
-    if not _can_mark(place.work, "user"):
+    if recorded is not Namespace.USER and may_trust:
+        return Namespace.TRUSTED
+    if not _can_mark(place.work, Namespace.USER):
         raise LayerError(
             f"The file system of {place.work} keeps no extended attributes, which a layer needs. "
             "Put the layer on ext4, xfs, btrfs or a tmpfs of Linux 6.6 or later."
         )
-    return "user"
+    return Namespace.USER
 
 
 def _holds_whiteout_device(place: Upper) -> bool:
@@ -196,7 +217,7 @@ def _holds_whiteout_device(place: Upper) -> bool:
     return True
 
 
-def _can_mark(work: Path, namespace: str) -> bool:
+def _can_mark(work: Path, namespace: Namespace) -> bool:
     try:
         os.setxattr(work, f"{namespace}.{_PROBE}", b"")
         os.removexattr(work, f"{namespace}.{_PROBE}")

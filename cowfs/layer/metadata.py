@@ -1,25 +1,20 @@
-"""layer.json: what a layer directory says of itself."""
+"""layer.json: what a layer directory says of itself, written and read here and only here.
+
+It is JSON with ``format``, ``marks``, ``whiteouts``, ``state``, and for each of ``bases``, topmost first, ``path`` and
+``identity``. A new format gets a new number; older ones stay readable.
+"""
 
 import errno
 import json
 import os
 import stat
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
-from typing import Any
-
-from cowfs.union.layer import WritableLayer
-from cowfs.union.whiteout import Marks
 
 FORMAT = 1
-
-
 METADATA = "layer.json"
-
-
 METADATA_NEW = "layer.json.new"
-
-
 _METADATA_LIMIT = 1 << 20
 
 
@@ -27,16 +22,56 @@ class LayerError(Exception):
     """A base or layer that cannot be used; the text is a sentence for the user."""
 
 
-@dataclass(frozen=True)
-class Upper:
-    """Where a session writes: two directories, and the layer directory around them if there is one."""
+class State(StrEnum):
+    """How a layer's last session ended: MOUNTED means not yet, or that its daemon was killed."""
 
-    upper: Path
-    work: Path
-    directory: Path | None = None
-    temporary: bool = False
-    fresh: bool = False
-    """Just made: its root has yet to look like the base's."""
+    MOUNTED = "mounted"
+    CLEAN = "clean"
+
+
+class Whiteouts(StrEnum):
+    """How a layer says that a name is deleted (union/whiteout.py)."""
+
+    DEVICE = "device"
+    ATTRIBUTE = "attribute"
+
+
+class Namespace(StrEnum):
+    """The name space of the extended attributes that are a layer's marks."""
+
+    TRUSTED = "trusted"
+    USER = "user"
+
+
+@dataclass(frozen=True)
+class BaseIdentity:
+    """A base as a layer remembers it."""
+
+    path: Path
+    identity: str
+    """File system and inode of its directory: a renamed base stays itself."""
+
+
+@dataclass(frozen=True)
+class LayerInfo:
+    """What layer.json holds."""
+
+    bases: tuple[BaseIdentity, ...]
+    """Topmost first."""
+    marks: Namespace
+    whiteouts: Whiteouts
+    state: State
+
+    def as_json(self) -> str:
+        bases = [{"path": str(base.path), "identity": base.identity} for base in self.bases]
+        fields = {
+            "format": FORMAT,
+            "marks": self.marks,
+            "whiteouts": self.whiteouts,
+            "bases": bases,
+            "state": self.state,
+        }
+        return json.dumps(fields, indent=1) + "\n"
 
 
 def find_base(path: Path) -> Path:
@@ -58,24 +93,30 @@ def require_layer(path: Path) -> None:
         raise LayerError(f"{path} is not a layer: it has no {METADATA} with an upper directory beside it.")
 
 
-def identify(place: Upper, bases: list[Path]) -> list[dict[str, Any]]:
+def identify(base: Path) -> BaseIdentity:
+    """What tells a base from another. LayerError if there is none."""
+    place = find_base(base)
+    return BaseIdentity(base, f"{os.statvfs(place).f_fsid:x}-{place.stat().st_ino}")
+
+
+def identify_bases(directory: Path | None, bases: list[Path]) -> tuple[BaseIdentity, ...]:
     """What a layer has to remember of its bases; LayerError if it was made over something else."""
-    identities = [_identity(base) for base in bases]
-    if place.directory is not None and (place.directory / METADATA).exists():
-        recorded = read_metadata(place.directory)["bases"]
-        if [base["identity"] for base in recorded] != [base["identity"] for base in identities]:
-            former = ":".join(str(base["path"]) for base in recorded)
+    identities = tuple(identify(base) for base in bases)
+    if directory is not None and (directory / METADATA).exists():
+        recorded = read_metadata(directory).bases
+        if [base.identity for base in recorded] != [base.identity for base in identities]:
+            former = ":".join(str(base.path) for base in recorded)
             raise LayerError(
-                f"The layer {place.directory} was made over {former}, not over {':'.join(map(str, bases))}: "
+                f"The layer {directory} was made over {former}, not over {':'.join(map(str, bases))}: "
                 "its changes would meet other files. Give the base it was made over, or another layer."
             )
     return identities
 
 
-def base_problem(recorded: dict[str, str]) -> str:
+def base_problem(recorded: BaseIdentity) -> str:
     """Why a base is not what a layer was made over; "" if it is."""
     try:
-        known = _identity(Path(recorded["path"]))["identity"] == recorded["identity"]
+        known = identify(recorded.path).identity == recorded.identity
     except LayerError:
         return "missing"
     except OSError as error:
@@ -83,44 +124,36 @@ def base_problem(recorded: dict[str, str]) -> str:
     return "" if known else "another directory than the layer was made over"
 
 
-def write_metadata(
-    place: Upper, writable: WritableLayer, marks: Marks, identities: list[dict[str, Any]], state: str, *, durable: bool
-) -> None:
+def write_metadata(directory: Path, info: LayerInfo, *, durable: bool) -> None:
     """Note in a layer what it is mounted over and how it is. Durable: so that a power cut leaves it readable."""
-    if place.directory is None:
-        return
-    content = {
-        "format": FORMAT,
-        "marks": _name(marks),
-        "whiteouts": "attribute" if writable.attribute_whiteouts else "device",
-        "bases": identities,
-        "state": state,
-    }
-    temporary = place.directory / METADATA_NEW
+    temporary = directory / METADATA_NEW
     temporary.unlink(missing_ok=True)
     with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600), "w") as file:
-        file.write(json.dumps(content, indent=1) + "\n")
+        file.write(info.as_json())
         file.flush()
         if durable:
             os.fsync(file.fileno())
-    temporary.replace(place.directory / METADATA)
+    temporary.replace(directory / METADATA)
 
 
-def ended_cleanly(place: Upper) -> bool:
-    """Whether the last session of a layer, if there was one, was not killed; False where nothing is recorded of it."""
-    if place.fresh:
-        return True
-    return place.directory is not None and read_metadata(place.directory)["state"] == "clean"
-
-
-def _identity(base: Path) -> dict[str, Any]:
-    """What tells a base from another: file system and inode of its directory. A renamed base stays itself."""
-    place = find_base(base)
-    return {"path": str(base), "identity": f"{os.statvfs(place).f_fsid:x}-{place.stat().st_ino}"}
-
-
-def _name(marks: Marks) -> str:
-    return marks.prefix.split(b".")[0].decode()
+def read_metadata(directory: Path) -> LayerInfo:
+    """What a layer's layer.json says. LayerError."""
+    path = directory / METADATA
+    try:
+        content = json.loads(_read_regular_file(path))
+        if isinstance(known := content["format"], int) and known > FORMAT:
+            raise LayerError(f"{path} has layer format {known}; this cowfs knows format {FORMAT}. Use a newer cowfs.")
+        if known != FORMAT:
+            raise ValueError(f"format {known!r}")
+        return LayerInfo(
+            bases=tuple(BaseIdentity(Path(str(base["path"])), str(base["identity"])) for base in content["bases"]),
+            marks=Namespace(content["marks"]),
+            whiteouts=Whiteouts(content["whiteouts"]),
+            # Whatever else it says: that is no clean end.
+            state=State.CLEAN if content["state"] == State.CLEAN else State.MOUNTED,
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        raise LayerError(f"{path} is damaged ({error!r}): this is no layer that can be mounted.") from error
 
 
 def type_of(path: Path) -> int:
@@ -142,21 +175,3 @@ def _read_regular_file(path: Path) -> bytes:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise OSError(errno.EINVAL, "not a regular file")
         return file.read(_METADATA_LIMIT)
-
-
-def read_metadata(directory: Path) -> dict[str, Any]:
-    """What a layer's layer.json says: bases, marks, whiteouts, state. LayerError."""
-    path = directory / METADATA
-    try:
-        content = json.loads(_read_regular_file(path))
-        if isinstance(known := content["format"], int) and known > FORMAT:
-            raise LayerError(f"{path} has layer format {known}; this cowfs knows format {FORMAT}. Use a newer cowfs.")
-        if known != FORMAT:
-            raise ValueError(f"format {known!r}")
-        bases = [{"path": str(base["path"]), "identity": str(base["identity"])} for base in content["bases"]]
-        marks = {"trusted": "trusted", "user": "user"}[content["marks"]]
-        state = str(content["state"])
-        whiteouts = {"device": "device", "attribute": "attribute"}[content["whiteouts"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise LayerError(f"{path} is damaged ({error!r}): this is no layer that can be mounted.") from error
-    return {"bases": bases, "marks": marks, "whiteouts": whiteouts, "state": state}

@@ -9,10 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from cowfs import linux
-from cowfs.layer import metadata
-from cowfs.layer.directory import discard, make_kept, open_bases, open_upper, remove_tree
+from cowfs.layer.directory import Upper, discard, ended_cleanly, make_kept, open_bases, open_upper, remove_tree
 from cowfs.layer.lock import lock_layer, share_lock
-from cowfs.layer.metadata import LayerError, Upper
+from cowfs.layer.metadata import LayerError, LayerInfo, Namespace, State, Whiteouts, identify_bases, write_metadata
 from cowfs.union.complete import complete_layer, link_all_names, recount_names
 from cowfs.union.copyup import copy_root
 from cowfs.union.freeze import freeze, restore_names
@@ -52,10 +51,10 @@ class OpenLayer:
             undo.callback(self.tree.close)
             if place.fresh:
                 copy_root(self.tree)
-            clean = metadata.ended_cleanly(place)
-            self._identities = metadata.identify(place, bases)
-            self._record("mounted")
-            undo.callback(self._record, "clean")
+            clean = ended_cleanly(place)
+            self._identities = identify_bases(place.directory, bases)
+            self._record(State.MOUNTED)
+            undo.callback(self._record, State.CLEAN)
             if not clean:
                 recount_names(self.tree)
             undo.callback(self._complete)
@@ -98,15 +97,15 @@ class OpenLayer:
     def _go_on(self, directory: Path, frozen: Layer, upper: WritableLayer, marks: Marks, lock: int) -> None:
         freeze(self.tree, frozen, upper)
         self.place = replace(self.place, directory=directory)
-        self._record("clean")
+        self._record(State.CLEAN)
         share_lock(self._locks[-1])
         self._locks.append(lock)
         self.place = replace(self.place, directory=self.place.upper.parent, fresh=True)
         self.bases = [directory, *self.bases]
         self._upper, self._marks = upper, marks
-        self._identities = metadata.identify(self.place, self.bases)
+        self._identities = identify_bases(self.place.directory, self.bases)
         copy_root(self.tree)
-        self._record("mounted")
+        self._record(State.MOUNTED)
         self._limit()
 
     def _limit(self) -> None:
@@ -117,8 +116,13 @@ class OpenLayer:
         for lock in self._locks:
             os.close(lock)
 
-    def _record(self, state: str) -> None:
-        metadata.write_metadata(self.place, self._upper, self._marks, self._identities, state, durable=self._durable)
+    def _record(self, state: State) -> None:
+        if self.place.directory is None:
+            return
+        whiteouts = Whiteouts.ATTRIBUTE if self._upper.attribute_whiteouts else Whiteouts.DEVICE
+        marks = Namespace(self._marks.namespace.decode())
+        info = LayerInfo(self._identities, marks, whiteouts, state)
+        write_metadata(self.place.directory, info, durable=self._durable)
 
     def _complete(self) -> None:
         self.tree.quota = None  # putting the layer away must not fail

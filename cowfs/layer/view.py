@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from cowfs.layer import lock
 from cowfs.layer.directory import open_bases
-from cowfs.layer.metadata import LayerError, Upper, identify, read_metadata, require_layer
+from cowfs.layer.metadata import LayerError, State, identify_bases, read_metadata, require_layer
 from cowfs.union.layer import Layer, WritableLayer
 from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, Node
@@ -39,11 +39,11 @@ def open_views(directory: Path, *, mounted: bool = False) -> Iterator[Views]:
     require_layer(directory)
     # Trees are as deep as they like. The calls of Python functions take no C stack.
     sys.setrecursionlimit(1_000_000)
-    metadata = read_metadata(directory)
-    bases = [Path(base["path"]) for base in metadata["bases"]]
-    identify(Upper(directory / "upper", directory / "work", directory), bases)
-    marks = Marks(metadata["marks"].encode())
-    complete = metadata["state"] == "clean"
+    info = read_metadata(directory)
+    bases = [base.path for base in info.bases]
+    identify_bases(directory, bases)
+    marks = Marks(info.marks.encode())
+    complete = info.state is State.CLEAN
     if not complete and not mounted:
         _refuse_incomplete(directory)
     with tempfile.TemporaryDirectory(prefix="cowfs-view-") as scratch, ExitStack() as undo:

@@ -65,14 +65,14 @@ def _require_unused(base: Path) -> None:
     try:
         os.close(lock.lock_layer(base, exclusive=True))
     except LayerError as error:
-        using = [str(mount.mountpoint) for mount in mounts() if mount.facts and str(base) in mount.facts["bases"]]
+        using = [str(mount.mountpoint) for mount in mounts() if mount.facts and str(base) in mount.facts.bases]
         by = f"the mount on {', '.join(using)}" if using else "a mount that is not seen from here"
         raise LayerError(f"The base {base} is in use by {by}: unmount it first.") from error
 
 
 def _require_only_base(layer: Path, base: Path) -> None:
     metadata.require_layer(layer)
-    bases = [Path(recorded["path"]) for recorded in metadata.read_metadata(layer)["bases"]]
+    bases = [recorded.path for recorded in metadata.read_metadata(layer).bases]
     if len(bases) > 1:
         raise LayerError(f"{layer} lies over several directories: commit it to a new one, without --in-place.")
     if not base.is_dir() or not bases[0].is_dir() or not base.samefile(bases[0]):

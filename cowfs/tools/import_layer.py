@@ -14,8 +14,7 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import IO
 
-from cowfs.layer import metadata
-from cowfs.layer.directory import make_kept, remove_tree
+from cowfs.layer.directory import Upper, make_kept, remove_tree
 from cowfs.layer.metadata import LayerError
 from cowfs.layer.open_layer import OpenLayer
 from cowfs.layer.view import names, node_at
@@ -62,7 +61,7 @@ def import_layer(source: Path, layer: Path, bases: list[Path]) -> None:
         failed.pop_all()
 
 
-def _copy_upper(tree: Tree, source: Path, place: metadata.Upper) -> None:
+def _copy_upper(tree: Tree, source: Path, place: Upper) -> None:
     """Both have the same format; whiteouts of either form are understood."""
     layer = Layer(os.fsencode(source), 0, attribute_whiteouts=True)
     writer = TreeWriter(tree, os.fsencode(place.work / "staging"))

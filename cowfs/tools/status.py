@@ -3,36 +3,35 @@
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from cowfs.daemon.mount_table import Mounted, layer_of, mounts
 from cowfs.fuse.statistics import read_statistics
 from cowfs.layer import lock
-from cowfs.layer.metadata import LayerError, base_problem, is_layer, read_metadata
+from cowfs.layer.metadata import BaseIdentity, LayerError, State, base_problem, is_layer, read_metadata
 from cowfs.tools.diff_text import readable
 from cowfs.union.quota import usage
 
 
 def describe(path: Path) -> str:
     """A layer, given by its directory or mount point, as lines of name and value. LayerError."""
-    statistics: dict[str, Any] = read_statistics(path) if not is_layer(path) and os.path.ismount(path) else {}
+    statistics = read_statistics(path) if not is_layer(path) and os.path.ismount(path) else None
     directory = layer_of(path)[0].resolve()
-    metadata = read_metadata(directory)
-    mounted = [mount for mount in mounts() if mount.facts and mount.facts["layer"] == str(directory)]
+    info = read_metadata(directory)
+    mounted = [mount for mount in mounts() if mount.facts and mount.facts.layer == str(directory)]
     size, entries = _usage(directory)
     rows = [("layer", str(directory))]
-    rows += [("base", _base_line(base)) for base in metadata["bases"]]
-    rows.append(("state", _state(metadata["state"], directory)))
+    rows += [("base", _base_line(base)) for base in info.bases]
+    rows.append(("state", _state(info.state, directory)))
     rows += [("mounted on", str(mount.mountpoint)) for mount in mounted]
     rows += [
-        ("daemon", f"process {mount.facts['process']}, engine {_engine(mount.facts)}")
+        ("daemon", f"process {mount.facts.process}, engine {mount.facts.engine_words}")
         for mount in mounted[:1]
         if mount.facts
     ]
     rows.append(("size", f"{readable(size)} in {entries} inodes"))
-    rows.append(("marks", f"{metadata['marks']}.overlay.*, whiteouts by {metadata['whiteouts']}"))
-    if statistics:
-        rows.append(("requests", str(sum(numbers["requests"] for numbers in statistics["opcodes"].values()))))
+    rows.append(("marks", f"{info.marks}.overlay.*, whiteouts by {info.whiteouts}"))
+    if statistics is not None:
+        rows.append(("requests", str(statistics.requests)))
     return "\n".join(f"{name:<12}{value}" for name, value in rows)
 
 
@@ -43,20 +42,16 @@ def table(found: Iterable[Mounted]) -> str:
         if mount.facts is None:
             rows.append((str(mount.mountpoint), f"({mount.reason})", ""))
             continue
-        layer = mount.facts["layer"] or mount.facts["upper"]
+        layer = mount.facts.layer or mount.facts.upper
         rows.append(
             (
                 str(mount.mountpoint),
-                layer + (" (temporary)" if mount.facts["temporary"] else ""),
-                ":".join(mount.facts["bases"]),
+                layer + (" (temporary)" if mount.facts.temporary else ""),
+                ":".join(mount.facts.bases),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{one:<{widths[0]}}  {two:<{widths[1]}}  {three}".rstrip() for one, two, three in rows)
-
-
-def _engine(facts: dict[str, Any]) -> str:
-    return f"{facts['engine']} over io_uring" if facts.get("io_uring") else str(facts["engine"])
 
 
 def _usage(directory: Path) -> tuple[int, int]:
@@ -68,14 +63,14 @@ def _usage(directory: Path) -> tuple[int, int]:
             os.close(fd)
 
 
-def _base_line(base: dict[str, str]) -> str:
+def _base_line(base: BaseIdentity) -> str:
     problem = base_problem(base)
-    return base["path"] + (f" ({problem})" if problem else "")
+    return str(base.path) + (f" ({problem})" if problem else "")
 
 
-def _state(recorded: str, directory: Path) -> str:
+def _state(recorded: State, directory: Path) -> str:
     try:
         os.close(lock.lock_layer(directory / "upper", exclusive=True, patience=0))
     except LayerError:
         return "in use"
-    return "clean" if recorded == "clean" else "its last session was killed; the next mount repairs it"
+    return "clean" if recorded is State.CLEAN else "its last session was killed; the next mount repairs it"

@@ -51,6 +51,7 @@ class Marks:
 
     def __init__(self, namespace: bytes) -> None:
         """``namespace`` is b"trusted" or b"user"."""
+        self.namespace = namespace
         self.prefix = namespace + b".overlay."
         self._escaped = self.prefix + b"overlay."
         self._opaque = self.prefix + b"opaque"

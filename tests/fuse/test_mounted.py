@@ -22,8 +22,8 @@ SMALL_FILES = 400
 
 
 def requests(mount: Mount) -> dict[str, int]:
-    by_opcode = read_statistics(mount.point)["opcodes"]
-    return {name: numbers["requests"] for name, numbers in by_opcode.items()}
+    by_opcode = read_statistics(mount.point).opcodes
+    return {name: numbers.count for name, numbers in by_opcode.items()}
 
 
 def asked(mount: Mount, action: Callable[[], object]) -> dict[str, int]:
@@ -76,7 +76,7 @@ def test_a_large_copy_up_stalls_nobody(large: Mount) -> None:
 def test_who_waits_for_a_large_copy_up_can_be_killed(large: Mount) -> None:
     program = "import sys; open(sys.argv[1], 'r+b').write(b'changed')"
     writer = subprocess.Popen([sys.executable, "-c", program, str(large.point / "large")])
-    while read_statistics(large.point)["slow"] == 0 and writer.poll() is None:
+    while read_statistics(large.point).slow == 0 and writer.poll() is None:
         time.sleep(0.001)
     writer.send_signal(signal.SIGKILL)
     assert writer.wait(10) in (-signal.SIGKILL, 0)

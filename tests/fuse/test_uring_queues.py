@@ -14,7 +14,7 @@ from cowfs import linux
 from cowfs.fuse.direct import uring_queues
 from cowfs.fuse.direct.uring_queues import PLACES
 from cowfs.fuse.protocol import abi
-from cowfs.fuse.statistics import read_statistics
+from cowfs.fuse.statistics import read_facts, read_statistics
 from setup import io_uring_switch
 from tests.harness.actions import opened
 from tests.harness.bench import Workbench
@@ -37,7 +37,7 @@ def bench(place: Path) -> Iterator[Workbench]:
 
 
 def over_io_uring(mount: Mount) -> bool:
-    return bool(read_statistics(mount.point)["mount"]["io_uring"])
+    return read_facts(mount.point).io_uring
 
 
 def pinned(processor: int, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
@@ -128,7 +128,7 @@ def test_more_slow_requests_than_places(bench: Workbench) -> None:
     with concurrent.futures.ThreadPoolExecutor(len(names)) as pool:
         for name, content in zip(names, pool.map(change, names, timeout=60), strict=True):
             assert content == os.fsencode(name).ljust(LARGER_THAN_IS_COPIED_AT_ONCE, b"x")
-    assert read_statistics(mount.point)["slow"] >= len(names)
+    assert read_statistics(mount.point).slow >= len(names)
 
 
 def refuse(*_: object) -> int:

@@ -255,7 +255,7 @@ def test_descriptors_memory_and_nodes_come_back(bench: Workbench) -> None:
     def usage() -> tuple[int, int, int]:
         time.sleep(0.1)  # what the kernel forgets is left to gather for a moment
         pages = int(Path(f"/proc/{mount.daemon}/statm").read_text().split()[1])
-        nodes = read_statistics(mount.point)["caches"]["nodes"]
+        nodes = read_statistics(mount.point).caches["nodes"]
         return len(os.listdir(f"/proc/{mount.daemon}/fd")), pages * resource.getpagesize(), nodes
 
     for turn in range(3):

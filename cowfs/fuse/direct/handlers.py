@@ -265,7 +265,7 @@ class Handlers:
         size, _ = abi.GETXATTR_IN.unpack_from(message, HEADER_SIZE)
         name = _name(message, HEADER_SIZE + abi.GETXATTR_IN.size)
         if name == STATISTICS_NAME and self._node(number) is self.tree.root:
-            value = self.settings.counters.as_json(self.settings.facts, nodes=len(self.tree.nodes))
+            value = self.settings.counters.statistics(self.settings.facts, nodes=len(self.tree.nodes)).as_json()
         else:
             value = xattrs.get_xattr(self.tree, self._node(number), name)
         return _sized(value, size)

@@ -14,6 +14,7 @@ import select
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 
 import trio
 
@@ -81,7 +82,8 @@ class DirectEngine:
                 _log.info("the kernel offers FUSE over io_uring, which cannot be used: %s", error)
             else:
                 self._queues = queues
-                self._settings.facts["io_uring"] = True
+                if self._settings.facts is not None:
+                    self._settings.facts = replace(self._settings.facts, io_uring=True)
                 return InitFlag.OVER_IO_URING
         return InitFlag(0)
 

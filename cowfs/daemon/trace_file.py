@@ -6,23 +6,13 @@ mount. Bytes in it that are no UTF-8 are written as Python's surrogateescape has
 
 import json
 import os
-import stat
 import time
 from pathlib import Path
 
+from cowfs.union.file_types import TYPE_NAMES
 from cowfs.union.uses import Record, Use, Uses
 
 FORMAT = 1
-
-_TYPES = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "link",
-    stat.S_IFCHR: "character-device",
-    stat.S_IFBLK: "block-device",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-}
 
 
 class TraceError(Exception):
@@ -74,7 +64,7 @@ def check_place(path: Path) -> None:
 def _line(path: bytes, record: Record) -> dict[str, object]:
     return {
         "path": path.decode("utf-8", "surrogateescape"),
-        "type": _TYPES.get(record.type, "unknown"),
+        "type": TYPE_NAMES.get(record.type, "unknown"),
         "uses": [use.word for use in Use if use in record.uses],
         "base": record.base,
         "size": record.size,

@@ -11,21 +11,13 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from cowfs.layer.view import Views, has_part_below, names, node_at, own_part
+from cowfs.union.file_types import TYPE_NAMES
 from cowfs.union.files import readlink
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import Tree
 from cowfs.union.xattrs import get_xattr, list_xattrs
 
 _CHUNK = 1 << 20
-TYPES = {
-    stat.S_IFREG: "file",
-    stat.S_IFDIR: "directory",
-    stat.S_IFLNK: "symlink",
-    stat.S_IFCHR: "character device",
-    stat.S_IFBLK: "block device",
-    stat.S_IFIFO: "fifo",
-    stat.S_IFSOCK: "socket",
-}
 
 
 class Kind(StrEnum):
@@ -213,7 +205,7 @@ class _Comparison:
         assert node is not None
         size_before = None if before is None else _size(self.views.below, before)
         size_after = None if after is None else _size(self.views.merged, after)
-        self.changes.append(Change(kind, path, TYPES[node.type], size_before, size_after, source, differs, link))
+        self.changes.append(Change(kind, path, TYPE_NAMES[node.type], size_before, size_after, source, differs, link))
 
     def _differs(self, after: Node, before: Node) -> tuple[str, ...]:
         merged, below = self.views.merged, self.views.below

@@ -38,6 +38,7 @@ from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import read_directory
 from cowfs.union.readdir_order import OrderedDirectories
+from cowfs.union.rename import Name
 from cowfs.union.tree import Tree
 
 if TYPE_CHECKING:
@@ -230,8 +231,11 @@ class PyfuseOperations(pyfuse3.Operations):
         ctx: Context,
     ) -> None:
         def operation() -> None:
-            old, new = self._directory(parent_inode_old), self._directory(parent_inode_new)
-            rename.rename(self._tree, old, name_old, new, name_new, flags)
+            old, new = (
+                Name(self._directory(parent_inode_old), name_old),
+                Name(self._directory(parent_inode_new), name_new),
+            )
+            rename.rename(self._tree, old, new, flags)
 
         await self._do(
             Opcode.RENAME2, operation, SeenRequest(parent_inode_old, parent_inode_new, (name_old, name_new)), flags

@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from typing import NamedTuple
 
 from cowfs import linux
 from cowfs.union.copying import copy_metadata
@@ -18,139 +19,133 @@ from cowfs.union.tree import Tree, discard
 _TOO_LONG = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
 
 
-def rename(
-    tree: Tree, old_parent: Directory, old_name: bytes, new_parent: Directory, new_name: bytes, flags: int = 0
-) -> None:
+class Name(NamedTuple):
+    """A name in a directory."""
+
+    parent: Directory
+    name: bytes
+
+
+def rename(tree: Tree, old: Name, new: Name, flags: int = 0) -> None:
     """Errors as rename(2) has them; EXDEV only for a directory whose path in the base is too long to be recorded."""
     if flags not in (0, linux.RENAME_NOREPLACE, linux.RENAME_EXCHANGE):
-        raise _error(errno.EINVAL, old_name)
-    if new_parent.unlinked:
-        raise no_entry(new_name)
-    source = lookup(tree, old_parent, old_name)
+        raise _error(errno.EINVAL, old.name)
+    if new.parent.unlinked:
+        raise no_entry(new.name)
+    source = lookup(tree, *old)
     try:
-        target: Node | None = lookup(tree, new_parent, new_name)
+        target: Node | None = lookup(tree, *new)
     except FileNotFoundError:
         target = None
     try:
-        _refuse_into_itself(source, new_parent, new_name)
+        _refuse_into_itself(source, new)
         if flags == linux.RENAME_EXCHANGE:
             if target is None:
-                raise no_entry(new_name)
-            _refuse_into_itself(target, old_parent, old_name)
+                raise no_entry(new.name)
+            _refuse_into_itself(target, old)
             if target is not source:
-                _exchange(tree, source, old_parent, old_name, target, new_parent, new_name)
+                _exchange(tree, source, old, target, new)
         elif target is None:
-            _move(tree, source, old_parent, old_name, None, new_parent, new_name)
+            _move(tree, source, old, None, new)
         elif flags == linux.RENAME_NOREPLACE:
-            raise _error(errno.EEXIST, new_name)
+            raise _error(errno.EEXIST, new.name)
         elif target is not source:  # two names of one file: nothing happens, rename(2)
-            _refuse_replacing(tree, source, target, new_name)
-            _move(tree, source, old_parent, old_name, target, new_parent, new_name)
+            _refuse_replacing(tree, source, target, new.name)
+            _move(tree, source, old, target, new)
     finally:
         tree.nodes.drop_unneeded(source)
         if target is not None:
             tree.nodes.drop_unneeded(target)
 
 
-def _move(
-    tree: Tree,
-    source: Node,
-    old_parent: Directory,
-    old_name: bytes,
-    target: Node | None,
-    new_parent: Directory,
-    new_name: bytes,
-) -> None:
-    if len(new_name) > 255:
-        raise _error(errno.ENAMETOOLONG, new_name)
+def _move(tree: Tree, source: Node, old: Name, target: Node | None, new: Name) -> None:
+    if len(new.name) > 255:
+        raise _error(errno.ENAMETOOLONG, new.name)
     if target is not None:
         refuse_immutable(tree, target)
-    copy_up_name(tree, source, old_parent, old_name)
-    copy_up(tree, new_parent)
-    before_change(tree, old_parent)
-    before_change(tree, new_parent)
-    forget_name(old_parent, old_name)
-    forget_name(new_parent, new_name)
+    copy_up_name(tree, source, *old)
+    copy_up(tree, new.parent)
+    _names_change(tree, old, new)
     if isinstance(source, Directory):
-        _mark_for_move(tree, source, old_parent, old_name, new_parent, new_name)
+        _mark_for_move(tree, source, old, new)
     if isinstance(target, Directory):
-        _take_away(tree, target, new_parent, new_name)
+        _take_away(tree, target, new)
         target = None
-    covers = lower_shows(tree, old_parent, old_name)
-    status = upper_status(tree, new_parent, new_name)
-    old_fd, new_fd = tree.upper_fd(old_parent), tree.upper_fd(new_parent)
-    name_made(tree, new_parent, new_name)
+    status = upper_status(tree, *new)
+    name_made(tree, *new)
     if target is not None:
-        _before_replacing(tree, target, new_parent, new_name, in_upper=status is not None)
-    whiteout = status is not None and tree.is_whiteout(tree.upper, new_fd, new_name, status)
-    if whiteout and source.type == stat.S_IFDIR:
-        linux.rename(old_fd, old_name, new_fd, new_name, linux.RENAME_EXCHANGE)
-        if not covers:
-            os.unlink(old_name, dir_fd=old_fd)
-    else:
-        move_out(tree, old_fd, old_name, new_fd, new_name, covers=covers)
+        _before_replacing(tree, target, new, in_upper=status is not None)
+    _move_entry(tree, source, old, new, status)
     if target is not None:
         if status is None:
             lower_name_gone(tree, target)
         elif status.st_nlink == 1:
             target.unlinked = True
         name_gone(tree, target)
-    entry_removed(tree, old_parent, old_name)
-    entry_put(tree, new_parent, new_name, source.type)
-    if source.is_at(old_parent, old_name):
-        tree.nodes.move(source, new_parent, new_name)
+    entry_removed(tree, *old)
+    entry_put(tree, *new, source.type)
+    if source.is_at(*old):
+        tree.nodes.move(source, *new)
 
 
-def _exchange(
-    tree: Tree,
-    source: Node,
-    old_parent: Directory,
-    old_name: bytes,
-    target: Node,
-    new_parent: Directory,
-    new_name: bytes,
-) -> None:
-    copy_up_name(tree, source, old_parent, old_name)
-    copy_up_name(tree, target, new_parent, new_name)
-    before_change(tree, old_parent)
-    before_change(tree, new_parent)
-    forget_name(old_parent, old_name)
-    forget_name(new_parent, new_name)
+def _move_entry(tree: Tree, source: Node, old: Name, new: Name, status: os.stat_result | None) -> None:
+    """In the upper layer, which has an entry of this ``status`` under the new name: a whiteout stays where one must."""
+    covers = lower_shows(tree, *old)
+    old_fd, new_fd = tree.upper_fd(old.parent), tree.upper_fd(new.parent)
+    whiteout = status is not None and tree.is_whiteout(tree.upper, new_fd, new.name, status)
+    if whiteout and source.type == stat.S_IFDIR:
+        linux.rename(old_fd, old.name, new_fd, new.name, linux.RENAME_EXCHANGE)
+        if not covers:
+            os.unlink(old.name, dir_fd=old_fd)
+    else:
+        move_out(tree, old_fd, old.name, new_fd, new.name, covers=covers)
+
+
+def _exchange(tree: Tree, source: Node, old: Name, target: Node, new: Name) -> None:
+    copy_up_name(tree, source, *old)
+    copy_up_name(tree, target, *new)
+    _names_change(tree, old, new)
     if isinstance(source, Directory):
-        _mark_for_move(tree, source, old_parent, old_name, new_parent, new_name)
+        _mark_for_move(tree, source, old, new)
     if isinstance(target, Directory):
-        _mark_for_move(tree, target, new_parent, new_name, old_parent, old_name)
-    old_fd, new_fd = tree.upper_fd(old_parent), tree.upper_fd(new_parent)
-    linux.rename(old_fd, old_name, new_fd, new_name, linux.RENAME_EXCHANGE)
-    entry_put(tree, old_parent, old_name, target.type)
-    entry_put(tree, new_parent, new_name, source.type)
-    source_moves = source.is_at(old_parent, old_name)
-    if target.is_at(new_parent, new_name):
-        tree.nodes.move(target, old_parent, old_name)
+        _mark_for_move(tree, target, new, old)
+    old_fd, new_fd = tree.upper_fd(old.parent), tree.upper_fd(new.parent)
+    linux.rename(old_fd, old.name, new_fd, new.name, linux.RENAME_EXCHANGE)
+    entry_put(tree, *old, target.type)
+    entry_put(tree, *new, source.type)
+    source_moves = source.is_at(*old)
+    if target.is_at(*new):
+        tree.nodes.move(target, *old)
     if source_moves:
-        tree.nodes.move(source, new_parent, new_name)
+        tree.nodes.move(source, *new)
 
 
-def _mark_for_move(
-    tree: Tree, directory: Directory, old_parent: Directory, old_name: bytes, new_parent: Directory, new_name: bytes
-) -> None:
+def _names_change(tree: Tree, *names: Name) -> None:
+    """To be called before: what is known of these names and their directories may be true no more."""
+    for parent, name in names:
+        before_change(tree, parent)
+        forget_name(parent, name)
+
+
+def _mark_for_move(tree: Tree, directory: Directory, old: Name, new: Name) -> None:
     """Let a directory say where its lower content is, or that it has none, before it lies elsewhere."""
-    parent_fd = tree.upper_fd(old_parent)
+    parent_fd = tree.upper_fd(old.parent)
     if directory.lowers:
         path = tree.lower_path(directory)
         try:
-            tree.marks.set_redirect(parent_fd, old_name, path)
+            tree.marks.set_redirect(parent_fd, old.name, path)
         except OSError as error:
             if error.errno in _TOO_LONG:
-                raise _error(errno.EXDEV, old_name) from error
+                raise _error(errno.EXDEV, old.name) from error
             raise
         directory.redirect = path
-    elif lower_shows(tree, new_parent, new_name):
-        tree.marks.set_opaque(parent_fd, old_name)
+    elif lower_shows(tree, *new):
+        tree.marks.set_opaque(parent_fd, old.name)
 
 
-def _take_away(tree: Tree, target: Directory, parent: Directory, name: bytes) -> None:
+def _take_away(tree: Tree, target: Directory, at: Name) -> None:
     """Make an empty directory ready to be replaced in one step, by putting another like it in its place."""
+    parent, name = at
     dir_fd = tree.upper_fd(parent)
     status = upper_status(tree, parent, name)
     if status is not None:
@@ -171,15 +166,21 @@ def _take_away(tree: Tree, target: Directory, parent: Directory, name: bytes) ->
     target.lowers = ()
 
 
-def _before_replacing(tree: Tree, target: Node, parent: Directory, name: bytes, *, in_upper: bool) -> None:
+def _before_replacing(tree: Tree, target: Node, at: Name, *, in_upper: bool) -> None:
     """Give a file that is about to be replaced a second name among the orphans, if the kernel still knows it."""
     if tree.quota is not None:
         tree.quota.note_freed()
     if not in_upper:
         before_lower_name_goes(tree, target)
-    elif target.lookups > 0 and target.sheltered_at is None and target.is_at(parent, name):
+    elif target.lookups > 0 and target.sheltered_at is None and target.is_at(*at):
         orphan = b"%d" % target.number
-        os.link(name, orphan, src_dir_fd=tree.upper_fd(parent), dst_dir_fd=tree.upper.orphans_fd, follow_symlinks=False)
+        os.link(
+            at.name,
+            orphan,
+            src_dir_fd=tree.upper_fd(at.parent),
+            dst_dir_fd=tree.upper.orphans_fd,
+            follow_symlinks=False,
+        )
         shelter_node(tree, target, orphan)
 
 
@@ -193,11 +194,11 @@ def _refuse_replacing(tree: Tree, source: Node, target: Node, name: bytes) -> No
         raise _error(errno.ENOTDIR, name)
 
 
-def _refuse_into_itself(node: Node, parent: Directory, name: bytes) -> None:
-    current: Directory | None = parent
+def _refuse_into_itself(node: Node, at: Name) -> None:
+    current: Directory | None = at.parent
     while current is not None:
         if current is node:
-            raise _error(errno.EINVAL, name)
+            raise _error(errno.EINVAL, at.name)
         current = current.parent
 
 

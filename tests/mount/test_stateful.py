@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from cowfs.union import data, readdir, rename
-from cowfs.union.nodes import Directory, Node
+from cowfs.union.nodes import Node
 from cowfs.union.tree import Tree
 from tests.harness import actions, syscalls
 from tests.harness.mounts import Mount
@@ -466,10 +466,8 @@ def _lose_some_writes() -> None:
 def _take_exchanges_for_renames() -> None:
     whole = rename.rename
 
-    def rename_always(
-        tree: Tree, old_parent: Directory, old_name: bytes, new_parent: Directory, new_name: bytes, flags: int = 0
-    ) -> None:
-        whole(tree, old_parent, old_name, new_parent, new_name, flags & ~syscalls.RENAME_EXCHANGE)
+    def rename_always(tree: Tree, old: rename.Name, new: rename.Name, flags: int = 0) -> None:
+        whole(tree, old, new, flags & ~syscalls.RENAME_EXCHANGE)
 
     rename.rename = rename_always
 

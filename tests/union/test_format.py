@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from cowfs.union import data, dirs, files, lookup, readdir, rename, xattrs
+from cowfs.union.rename import Name
 from cowfs.union.whiteout import Marks, format_identity, parse_identity
 from tests.union.conftest import ROOT, MakeTree, directory, find
 
@@ -38,7 +39,7 @@ def test_marks_of_programs_are_stored_under_another_name_and_seen_under_theirs()
 def test_a_program_can_neither_see_nor_set_the_layers_marks(tmp_path: Path, make_tree: MakeTree) -> None:
     _names(tmp_path / "base", "d/file")
     tree = make_tree("base")
-    rename.rename(tree, tree.root, b"d", tree.root, b"e")
+    rename.rename(tree, Name(tree.root, b"d"), Name(tree.root, b"e"))
     moved = find(tree, "e")
     assert xattrs.list_xattrs(tree, moved) == []
     xattrs.set_xattr(tree, moved, b"user.overlay.redirect", b"/elsewhere", 0)
@@ -91,5 +92,5 @@ def test_layers_merge_topmost_first_with_whiteouts_opaque_and_redirects(tmp_path
     assert names("to") == [b"low", b"top"]
     assert [entry.name for entry in readdir.read_directory(tree, tree.root, 2)] == [b"d", b"opaque", b"to"]
     assert bytes(data.read(tree, find(tree, "d/both"), 0, 10)) == b"of top"
-    rename.rename(tree, tree.root, b"to", directory(find(tree, "d")), b"moved")
+    rename.rename(tree, Name(tree.root, b"to"), Name(directory(find(tree, "d")), b"moved"))
     assert names("d/moved") == [b"low", b"top"]

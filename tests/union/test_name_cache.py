@@ -8,6 +8,7 @@ import pytest
 from cowfs.union import dirs, files, name_cache, rename
 from cowfs.union.lookup import lookup
 from cowfs.union.readdir import read_directory
+from cowfs.union.rename import Name
 from cowfs.union.tree import Tree
 from tests.union.conftest import ROOT, MakeTree, directory, find
 
@@ -49,8 +50,8 @@ def test_names_made_in_every_way_are_found(tree: Tree) -> None:
     dirs.mkdir(tree, parent, b"made", 0o755, ROOT)
     files.symlink(tree, parent, b"link", b"target", ROOT)
     files.link(tree, find(tree, "d/created"), parent, b"linked")
-    rename.rename(tree, parent, b"created", parent, b"moved")
-    rename.rename(tree, parent, b"below", directory(find(tree, "d/made")), b"below")
+    rename.rename(tree, Name(parent, b"created"), Name(parent, b"moved"))
+    rename.rename(tree, Name(parent, b"below"), Name(directory(find(tree, "d/made")), b"below"))
     assert all(is_shown(tree, f"d/{name}") for name in ("made", "link", "linked", "moved", "made/below", "file"))
     assert not any(is_shown(tree, f"d/{name}") for name in ("created", "below"))
     shown = {entry.name for entry in read_directory(tree, parent, 2)}

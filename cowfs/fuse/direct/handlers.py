@@ -39,6 +39,7 @@ from cowfs.union.attrs import (
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import Entry, read_directory
 from cowfs.union.readdir_order import OrderedDirectories
+from cowfs.union.rename import Name
 from cowfs.union.tree import Tree
 
 Message = bytes | bytearray
@@ -238,7 +239,8 @@ class Handlers:
     def _rename(self, source: int, target: int, flags: int, message: Message, names_at: int) -> Reply:
         old = _name(message, names_at)
         new = _name(message, names_at + len(old) + 1)
-        rename.rename(self.tree, self._directory(source), old, self._directory(target), new, flags)
+        from_name, to_name = Name(self._directory(source), old), Name(self._directory(target), new)
+        rename.rename(self.tree, from_name, to_name, flags)
         return b""
 
     def readlink(self, number: int, _: Message) -> Reply:

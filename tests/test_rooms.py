@@ -137,7 +137,7 @@ def test_the_union_knows_neither_fuse_nor_threads() -> None:
     ("library", "users"),
     [
         ("ctypes", {"cowfs.linux"}),
-        ("pyfuse3", {"cowfs.fuse.pyfuse3_engine"}),
+        ("pyfuse3", {"cowfs.fuse.pyfuse3_engine", "cowfs.fuse.pyfuse3_values"}),
         ("shtab", {"builder.command.completion"}),
         ("rich", {"builder.screen", "builder.command.side_by_side"}),
     ],

@@ -12,12 +12,11 @@ import contextlib
 import errno
 import logging
 import os
-import stat
 import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import pyfuse3
 import trio
@@ -27,12 +26,24 @@ from cowfs.fuse.device import Device
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.observer import NO_NODE, Observer, SeenRequest
 from cowfs.fuse.protocol import abi
-from cowfs.fuse.protocol.messages import FOREVER, opcode_name
+from cowfs.fuse.protocol.messages import opcode_name
 from cowfs.fuse.protocol.opcodes import Opcode
+from cowfs.fuse.pyfuse3_values import (
+    FileHandleT,
+    FileNameT,
+    FlagT,
+    InodeT,
+    ModeT,
+    XAttrNameT,
+    attribute_changes,
+    caller_of,
+    entry_attributes,
+    negative_entry,
+)
 from cowfs.fuse.slow import SlowWork
 from cowfs.fuse.statistics import STATISTICS_NAME
 from cowfs.union import data, dirs, files, rename, xattrs
-from cowfs.union.attrs import Attributes, Caller, Changes, get_attributes, set_attributes, statfs
+from cowfs.union.attrs import Attributes, Changes, get_attributes, set_attributes, statfs
 from cowfs.union.copyup import CopyUpNeeded
 from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, Node
@@ -40,13 +51,6 @@ from cowfs.union.readdir import read_directory
 from cowfs.union.readdir_order import OrderedDirectories
 from cowfs.union.rename import Name
 from cowfs.union.tree import Tree
-
-if TYPE_CHECKING:
-    from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, XAttrNameT
-else:
-    # They are no more than these at run time, and pyfuse3 3.2, which Debian 12 has, lacks the names.
-    FileHandleT = FlagT = InodeT = ModeT = int
-    FileNameT = XAttrNameT = bytes
 
 Result = TypeVar("Result")
 Context = pyfuse3.RequestContext
@@ -185,19 +189,21 @@ class PyfuseOperations(pyfuse3.Operations):
     ) -> EntryAttributes:
         def operation() -> EntryAttributes:
             directory = self._directory(parent_inode)
-            return self._new_entry(files.mknod(self._tree, directory, name, mode, rdev, _caller(ctx)))
+            return self._new_entry(files.mknod(self._tree, directory, name, mode, rdev, caller_of(ctx)))
 
         return await self._do(Opcode.MKNOD, operation, SeenRequest(parent_inode, names=(name,)))
 
     async def mkdir(self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: Context) -> EntryAttributes:
         def operation() -> EntryAttributes:
-            return self._new_entry(dirs.mkdir(self._tree, self._directory(parent_inode), name, mode, _caller(ctx)))
+            return self._new_entry(dirs.mkdir(self._tree, self._directory(parent_inode), name, mode, caller_of(ctx)))
 
         return await self._do(Opcode.MKDIR, operation, SeenRequest(parent_inode, names=(name,)))
 
     async def symlink(self, parent_inode: InodeT, name: FileNameT, target: FileNameT, ctx: Context) -> EntryAttributes:
         def operation() -> EntryAttributes:
-            return self._new_entry(files.symlink(self._tree, self._directory(parent_inode), name, target, _caller(ctx)))
+            return self._new_entry(
+                files.symlink(self._tree, self._directory(parent_inode), name, target, caller_of(ctx))
+            )
 
         return await self._do(Opcode.SYMLINK, operation, SeenRequest(parent_inode, names=(name,)))
 
@@ -312,7 +318,7 @@ class PyfuseOperations(pyfuse3.Operations):
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, flags: FlagT, ctx: Context
     ) -> tuple[FileInfo, EntryAttributes]:
         def operation() -> EntryAttributes:
-            return self._new_entry(files.create(self._tree, self._directory(parent_inode), name, mode, _caller(ctx)))
+            return self._new_entry(files.create(self._tree, self._directory(parent_inode), name, mode, caller_of(ctx)))
 
         entry = await self._do(Opcode.CREATE, operation, SeenRequest(parent_inode, names=(name,)))
         if ctx.uid != 0:
@@ -416,61 +422,6 @@ class PyfuseOperations(pyfuse3.Operations):
         if self._ordered is not None:
             self._ordered.close(fh)
             del self._open_directories[fh]
-
-
-def entry_attributes(attributes: Attributes) -> EntryAttributes:
-    """For ever valid, as in messages.entry."""
-    entry = EntryAttributes()
-    entry.generation = 0
-    entry.entry_timeout = entry.attr_timeout = FOREVER
-    entry.st_ino = InodeT(attributes.ino)
-    entry.st_mode = ModeT(attributes.mode)
-    entry.st_nlink = attributes.nlink
-    entry.st_uid = attributes.uid
-    entry.st_gid = attributes.gid
-    entry.st_rdev = attributes.rdev
-    entry.st_size = attributes.size
-    entry.st_blocks = attributes.blocks
-    entry.st_blksize = attributes.blksize
-    entry.st_atime_ns = attributes.atime_ns
-    entry.st_mtime_ns = attributes.mtime_ns
-    entry.st_ctime_ns = attributes.ctime_ns
-    return entry
-
-
-def negative_entry() -> EntryAttributes:
-    """The name does not exist, and that may be remembered."""
-    entry = EntryAttributes()
-    entry.st_ino = InodeT(0)
-    entry.entry_timeout = FOREVER
-    return entry
-
-
-def attribute_changes(attr: EntryAttributes, fields: pyfuse3.SetattrFields, *, privileged: bool) -> Changes:
-    """pyfuse3 has turned a time of "now" into the time it read the clock.
-
-    Nothing to change is chown(path, -1, -1): what is left of it is that it clears setuid and setgid.
-    """
-    wanted = Changes()
-    if fields.update_mode:
-        wanted.mode = stat.S_IMODE(attr.st_mode)
-    if fields.update_uid:
-        wanted.uid = attr.st_uid
-    if fields.update_gid:
-        wanted.gid = attr.st_gid
-    if fields.update_size:
-        wanted.size = attr.st_size
-    if fields.update_atime:
-        wanted.atime_ns = attr.st_atime_ns
-    if fields.update_mtime:
-        wanted.mtime_ns = attr.st_mtime_ns
-    chown = fields.update_uid or fields.update_gid
-    wanted.kill_privileges = chown or (fields.update_size and not privileged) or wanted == Changes()
-    return wanted
-
-
-def _caller(ctx: Context) -> Caller:
-    return Caller(ctx.uid, ctx.gid, ctx.umask)
 
 
 def _forget_attributes(node: Node) -> None:

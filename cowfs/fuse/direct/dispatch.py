@@ -16,7 +16,8 @@ from typing import Protocol
 
 import trio
 
-from cowfs.fuse.direct.handlers import Handlers, Message, Reply, TakesLongError, Work
+from cowfs.fuse.direct.arguments import Message
+from cowfs.fuse.direct.handlers import Handlers, Reply, TakesLongError, Work
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.protocol import messages
 from cowfs.fuse.protocol.opcodes import OPCODE_LIMIT

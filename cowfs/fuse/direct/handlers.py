@@ -9,16 +9,16 @@ operation touches: the directories of names, size and times of what is written, 
 unlinked. What is left, a mode that a write cleared of setuid, the union tells through `tree.on_stale`.
 """
 
-import stat
 import struct
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
-from errno import ENOENT, ENOSYS, ENOTDIR, ENOTTY, ENXIO, ERANGE
+from errno import ENOENT, ENOSYS, ENOTDIR, ENOTTY, ENXIO
 from functools import partial
 
+from cowfs.fuse.direct.arguments import Message, attribute_changes, caller_of, is_root, name_at, sized
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.observer import Observer, observed
-from cowfs.fuse.protocol import abi, messages, negotiation
+from cowfs.fuse.protocol import abi, file_flags, messages, negotiation
 from cowfs.fuse.protocol.abi import InitFlag
 from cowfs.fuse.protocol.messages import HEADER_SIZE, NEGATIVE_ENTRY, NO_ENTRY, dirent, dirent_size
 from cowfs.fuse.protocol.opcodes import OPCODE_LIMIT, Opcode
@@ -26,10 +26,7 @@ from cowfs.fuse.slow import SlowWork
 from cowfs.fuse.statistics import STATISTICS_NAME
 from cowfs.union import data, dirs, files, rename, xattrs
 from cowfs.union.attrs import (
-    NOW,
     Attributes,
-    Caller,
-    Changes,
     birth_time,
     get_attributes,
     lookup_attributes,
@@ -42,7 +39,6 @@ from cowfs.union.readdir_order import OrderedDirectories
 from cowfs.union.rename import Name
 from cowfs.union.tree import Tree
 
-Message = bytes | bytearray
 Reply = bytes | memoryview | None
 Handler = Callable[[int, Message], Reply]
 Work = Callable[[], Awaitable[Reply]]
@@ -51,21 +47,7 @@ ROOT_NAME = "root"
 ROOT_ALIAS = 1 << 32
 """The kernel's number for the union's root when that is not the FUSE root; node numbers have 32 bits."""
 
-_CALLER = struct.Struct("=II")
-_CALLER_OFFSET = abi.IN_HEADER.offset("uid")
-_CHANGE = (
-    abi.FATTR_MODE | abi.FATTR_UID | abi.FATTR_GID | abi.FATTR_SIZE | abi.FATTR_ATIME | abi.FATTR_MTIME
-)  # fmt: skip
 _OPENED = abi.OPEN_OUT.pack(0, abi.FOPEN_KEEP_CACHE | abi.FOPEN_NOFLUSH, 0)
-
-_IOCTL_NUMBER = 0xFFFF
-"""Type and number of an ioctl, without the argument's direction and size, which differ between 32 and 64 bits."""
-_FS_IOC_GETFLAGS = 0x6601
-_FS_IOC_SETFLAGS = 0x6602
-_FS_IOC_FSGETXATTR = 0x581F
-_FSXATTR = struct.Struct("=IIIII8x")
-_XFLAG_OF_FLAG = {0x10: 0x8, 0x20: 0x10, 0x8: 0x20, 0x80: 0x40, 0x40: 0x80}
-"""FS_*_FL -> FS_XFLAG_*, linux/fs.h: immutable, append, sync, noatime, nodump."""
 
 
 class TakesLongError(Exception):
@@ -164,14 +146,14 @@ class Handlers:
 
     def lookup(self, number: int, message: Message) -> Reply:
         try:
-            return self._named_entry(self._directory(number), _name(message, HEADER_SIZE))
+            return self._named_entry(self._directory(number), name_at(message, HEADER_SIZE))
         except FileNotFoundError:
             return NEGATIVE_ENTRY
 
     def _lookup_root(self, number: int, message: Message) -> Reply:
         if number != abi.ROOT_ID:
             return self.lookup(number, message)
-        if _name(message, HEADER_SIZE) != ROOT_NAME.encode():
+        if name_at(message, HEADER_SIZE) != ROOT_NAME.encode():
             raise OSError(ENOENT, "")
         self.tree.nodes.add_alias(ROOT_ALIAS, self.tree.root)
         self.tree.root.lookups += 1
@@ -188,44 +170,44 @@ class Handlers:
         return None
 
     def symlink(self, number: int, message: Message) -> Reply:
-        name = _name(message, HEADER_SIZE)
-        target = _name(message, HEADER_SIZE + len(name) + 1)
-        return self._new_entry(files.symlink(self.tree, self._directory(number), name, target, _caller(message, 0)))
+        name = name_at(message, HEADER_SIZE)
+        target = name_at(message, HEADER_SIZE + len(name) + 1)
+        return self._new_entry(files.symlink(self.tree, self._directory(number), name, target, caller_of(message, 0)))
 
     def mknod(self, number: int, message: Message) -> Reply:
         mode, rdev, umask, _ = abi.MKNOD_IN.unpack_from(message, HEADER_SIZE)
-        name = _name(message, HEADER_SIZE + abi.MKNOD_IN.size)
-        caller = _caller(message, umask)
+        name = name_at(message, HEADER_SIZE + abi.MKNOD_IN.size)
+        caller = caller_of(message, umask)
         return self._new_entry(files.mknod(self.tree, self._directory(number), name, mode, rdev, caller))
 
     def mkdir(self, number: int, message: Message) -> Reply:
         mode, umask = abi.MKDIR_IN.unpack_from(message, HEADER_SIZE)
-        name = _name(message, HEADER_SIZE + abi.MKDIR_IN.size)
-        return self._new_entry(dirs.mkdir(self.tree, self._directory(number), name, mode, _caller(message, umask)))
+        name = name_at(message, HEADER_SIZE + abi.MKDIR_IN.size)
+        return self._new_entry(dirs.mkdir(self.tree, self._directory(number), name, mode, caller_of(message, umask)))
 
     def create(self, number: int, message: Message) -> Reply:
         """Not ENOSYS: the kernel would then send MKNOD instead, as many requests, and open as a second step."""
         _, mode, umask, _ = abi.CREATE_IN.unpack_from(message, HEADER_SIZE)
-        name = _name(message, HEADER_SIZE + abi.CREATE_IN.size)
-        made = files.create(self.tree, self._directory(number), name, mode, _caller(message, umask))
+        name = name_at(message, HEADER_SIZE + abi.CREATE_IN.size)
+        made = files.create(self.tree, self._directory(number), name, mode, caller_of(message, umask))
         return self._new_entry(made) + _OPENED
 
     def tmpfile(self, number: int, message: Message) -> Reply:
         _, mode, umask, _ = abi.CREATE_IN.unpack_from(message, HEADER_SIZE)
-        node = files.tmpfile(self.tree, self._directory(number), mode, _caller(message, umask))
+        node = files.tmpfile(self.tree, self._directory(number), mode, caller_of(message, umask))
         return self._entry(node) + _OPENED
 
     def link(self, number: int, message: Message) -> Reply:
         node = self._node(abi.LINK_IN.unpack_from(message, HEADER_SIZE)[0])
-        files.link(self.tree, node, self._directory(number), _name(message, HEADER_SIZE + abi.LINK_IN.size))
+        files.link(self.tree, node, self._directory(number), name_at(message, HEADER_SIZE + abi.LINK_IN.size))
         return self._entry(node)
 
     def unlink(self, number: int, message: Message) -> Reply:
-        files.unlink(self.tree, self._directory(number), _name(message, HEADER_SIZE))
+        files.unlink(self.tree, self._directory(number), name_at(message, HEADER_SIZE))
         return b""
 
     def rmdir(self, number: int, message: Message) -> Reply:
-        dirs.rmdir(self.tree, self._directory(number), _name(message, HEADER_SIZE))
+        dirs.rmdir(self.tree, self._directory(number), name_at(message, HEADER_SIZE))
         return b""
 
     def rename(self, number: int, message: Message) -> Reply:
@@ -237,8 +219,8 @@ class Handlers:
         return self._rename(number, target, flags, message, HEADER_SIZE + abi.RENAME2_IN.size)
 
     def _rename(self, source: int, target: int, flags: int, message: Message, names_at: int) -> Reply:
-        old = _name(message, names_at)
-        new = _name(message, names_at + len(old) + 1)
+        old = name_at(message, names_at)
+        new = name_at(message, names_at + len(old) + 1)
         from_name, to_name = Name(self._directory(source), old), Name(self._directory(target), new)
         rename.rename(self.tree, from_name, to_name, flags)
         return b""
@@ -265,22 +247,22 @@ class Handlers:
 
     def getxattr(self, number: int, message: Message) -> Reply:
         size, _ = abi.GETXATTR_IN.unpack_from(message, HEADER_SIZE)
-        name = _name(message, HEADER_SIZE + abi.GETXATTR_IN.size)
+        name = name_at(message, HEADER_SIZE + abi.GETXATTR_IN.size)
         if name == STATISTICS_NAME and self._node(number) is self.tree.root:
             value = self.settings.counters.statistics(self.settings.facts, nodes=len(self.tree.nodes)).as_json()
         else:
             value = xattrs.get_xattr(self.tree, self._node(number), name)
-        return _sized(value, size)
+        return sized(value, size)
 
     def listxattr(self, number: int, message: Message) -> Reply:
         size, _ = abi.GETXATTR_IN.unpack_from(message, HEADER_SIZE)
-        names = xattrs.list_xattrs(self.tree, self._node(number), privileged=_is_root(message))
-        return _sized(b"".join([name + b"\0" for name in names]), size)
+        names = xattrs.list_xattrs(self.tree, self._node(number), privileged=is_root(message))
+        return sized(b"".join([name + b"\0" for name in names]), size)
 
     def setxattr(self, number: int, message: Message) -> Reply:
         size, flags = struct.unpack_from("=II", message, HEADER_SIZE)
         names_at = HEADER_SIZE + self._setxattr_size
-        name = _name(message, names_at)
+        name = name_at(message, names_at)
         value_at = names_at + len(name) + 1
         kill_setgid = False
         if self._setxattr_size == abi.SETXATTR_IN.size:
@@ -290,7 +272,7 @@ class Handlers:
         return b""
 
     def removexattr(self, number: int, message: Message) -> Reply:
-        xattrs.remove_xattr(self.tree, self._node(number), _name(message, HEADER_SIZE))
+        xattrs.remove_xattr(self.tree, self._node(number), name_at(message, HEADER_SIZE))
         return b""
 
     # Content
@@ -332,7 +314,7 @@ class Handlers:
 
     def fallocate(self, number: int, message: Message) -> Reply:
         _, offset, length, mode, _ = abi.FALLOCATE_IN.unpack_from(message, HEADER_SIZE)
-        data.fallocate(self.tree, self._node(number), mode, offset, length, not _is_root(message))
+        data.fallocate(self.tree, self._node(number), mode, offset, length, not is_root(message))
         return b""
 
     def copy_file_range(self, number: int, message: Message) -> Reply:
@@ -344,7 +326,7 @@ class Handlers:
     def _copy(self, number: int, message: Message) -> int:
         _, offset, target, _, target_offset, length, _ = abi.COPY_FILE_RANGE_IN.unpack_from(message, HEADER_SIZE)
         source_node, target_node = self._node(number), self._node(target)
-        kill = not _is_root(message)
+        kill = not is_root(message)
         return data.copy_range(self.tree, source_node, offset, target_node, target_offset, length, kill)
 
     def fsync(self, number: int, message: Message) -> Reply:
@@ -402,65 +384,15 @@ class Handlers:
     def ioctl(self, number: int, message: Message) -> Reply:
         """Compilers and perl ask every file whether it is a terminal: the answer to all but three is a quick no."""
         _, _, command, _, in_size, out_size = abi.IOCTL_IN.unpack_from(message, HEADER_SIZE)
-        command &= _IOCTL_NUMBER
-        if command == _FS_IOC_GETFLAGS:
-            answer = data.get_flags(self.tree, self._node(number)).to_bytes(8, "little")
-        elif command == _FS_IOC_SETFLAGS:
+        command &= file_flags.NUMBER
+        answer = b""
+        if command == file_flags.GET:
+            answer = file_flags.pack(data.get_flags(self.tree, self._node(number)))
+        elif command == file_flags.SET:
             start = HEADER_SIZE + abi.IOCTL_IN.size
-            flags = int.from_bytes(message[start : start + min(in_size, 4)], "little")
-            data.set_flags(self.tree, self._node(number), flags)
-            answer = b""
-        elif command == _FS_IOC_FSGETXATTR:
-            flags = data.get_flags(self.tree, self._node(number))
-            answer = _FSXATTR.pack(sum(xflag for flag, xflag in _XFLAG_OF_FLAG.items() if flags & flag), 0, 0, 0, 0)
+            data.set_flags(self.tree, self._node(number), file_flags.unpack(message[start : start + in_size]))
+        elif command == file_flags.GET_EXTENDED:
+            answer = file_flags.pack_extended(data.get_flags(self.tree, self._node(number)))
         else:
             raise OSError(ENOTTY, "")
         return abi.IOCTL_OUT.pack(0, 0, 0, 0) + answer[:out_size].ljust(out_size, b"\0")
-
-
-def attribute_changes(fields: abi.SetattrIn) -> Changes:
-    """The fields of fuse_setattr_in as the union wants them.
-
-    Nothing to change is chown(path, -1, -1): what is left of it is that it clears setuid and setgid.
-    """
-    valid = fields.valid
-    wanted = Changes(kill_privileges=bool(valid & abi.FATTR_KILL_SUIDGID) or not valid & _CHANGE)
-    if valid & abi.FATTR_MODE:
-        wanted.mode = stat.S_IMODE(fields.mode)
-    if valid & abi.FATTR_UID:
-        wanted.uid = fields.uid
-    if valid & abi.FATTR_GID:
-        wanted.gid = fields.gid
-    if valid & abi.FATTR_SIZE:
-        wanted.size = fields.size
-    if valid & abi.FATTR_ATIME:
-        now = valid & abi.FATTR_ATIME_NOW
-        wanted.atime_ns = NOW if now else fields.atime * messages.NANOSECONDS + fields.atimensec
-    if valid & abi.FATTR_MTIME:
-        now = valid & abi.FATTR_MTIME_NOW
-        wanted.mtime_ns = NOW if now else fields.mtime * messages.NANOSECONDS + fields.mtimensec
-    return wanted
-
-
-def _name(message: Message, start: int) -> bytes:
-    return bytes(message[start : message.index(0, start)])
-
-
-def _caller(message: Message, umask: int) -> Caller:
-    uid, gid = _CALLER.unpack_from(message, _CALLER_OFFSET)
-    return Caller(uid, gid, umask)
-
-
-def _is_root(message: Message) -> bool:
-    """Whether the caller has a capability, for requests that have no flag of their own to say so."""
-    uid: int = _CALLER.unpack_from(message, _CALLER_OFFSET)[0]
-    return uid == 0
-
-
-def _sized(value: bytes, size: int) -> bytes:
-    """The answer to a question about an extended attribute: its length alone, when no room was offered for it."""
-    if size == 0:
-        return abi.GETXATTR_OUT.pack(len(value), 0)
-    if len(value) > size:
-        raise OSError(ERANGE, "")
-    return value

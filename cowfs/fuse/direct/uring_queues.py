@@ -19,8 +19,8 @@ from functools import partial
 from typing import cast
 
 from cowfs import linux
+from cowfs.fuse.direct.arguments import Message
 from cowfs.fuse.direct.dispatch import Dispatcher, GiveReply
-from cowfs.fuse.direct.handlers import Message
 from cowfs.fuse.direct.uring import COMMAND_DATA_AT, IORING_OP_READ, IORING_OP_URING_CMD, Ring, entry
 from cowfs.fuse.protocol import abi
 from cowfs.fuse.protocol.messages import HEADER_SIZE, OUT_HEADER_SIZE

@@ -10,16 +10,14 @@ from cowfs.fuse.protocol.messages import FOREVER
 from cowfs.union.attrs import Attributes, Caller, Changes
 
 if TYPE_CHECKING:
-    from pyfuse3 import FileHandleT as FileHandleT
-    from pyfuse3 import FileNameT as FileNameT
-    from pyfuse3 import FlagT as FlagT
-    from pyfuse3 import InodeT as InodeT
-    from pyfuse3 import ModeT as ModeT
-    from pyfuse3 import XAttrNameT as XAttrNameT
+    from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, XAttrNameT
 else:
     # They are no more than these at run time, and pyfuse3 3.2, which Debian 12 has, lacks the names.
     FileHandleT = FlagT = InodeT = ModeT = int
     FileNameT = XAttrNameT = bytes
+
+__all__ = ["FileHandleT", "FileNameT", "FlagT", "InodeT", "ModeT", "XAttrNameT"]
+__all__ += ["attribute_changes", "caller_of", "entry_attributes", "negative_entry"]
 
 
 def entry_attributes(attributes: Attributes) -> EntryAttributes:

@@ -82,7 +82,7 @@ class Mount:
             variation=request.variation,
         )
         undo.callback(layer.close)
-        layer.tree.copy_up_inline_limit = _INLINE_COPY
+        layer.tree.copy_ups.inline_limit = _INLINE_COPY
         self._settings.facts = _facts(request, layer.place, layer.bases)
         if layer.place.directory is not None:
             with suppress(OSError):  # a file system without sockets: such a mount takes no orders
@@ -130,8 +130,10 @@ class Mount:
         """Freeze the layer between two requests, when no copy-up is under way. LayerError."""
         if self._trace is not None:
             raise LayerError("A mount with --trace cannot be frozen: the trace says which base each file came from.")
-        while self.tree.copies_running:  # noqa: ASYNC110  the union knows no events
-            await trio.sleep(0.005)
+        while self.tree.copy_ups.running:
+            none_runs = trio.Event()
+            self.tree.copy_ups.when_none_run(none_runs.set)
+            await none_runs.wait()  # another may begin before this task goes on
         self._layer.freeze(directory)
         if self._control is not None:
             self._control.moved(directory)

@@ -352,7 +352,7 @@ class PyfuseOperations(pyfuse3.Operations):
             raise FUSEError(error.errno or errno.EIO) from None
 
     def _read_at_once(self, node: Node, offset: int, size: int) -> bytes:
-        return bytes(data.read(self._tree, node, offset, size, wait=False))
+        return bytes(data.read(self._tree, node, offset, size, at_once=memoryview(bytearray(size))))
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         def operation() -> int:

@@ -110,7 +110,7 @@ class OpenLayer:
 
     def _limit(self) -> None:
         if self._quota is not None:
-            self.tree.quota = Quota([self._upper.root_fd, self._upper.work_fd], *self._quota)
+            self.tree.limit(Quota([self._upper.root_fd, self._upper.work_fd], *self._quota))
 
     def _unlock(self) -> None:
         for lock in self._locks:
@@ -125,7 +125,7 @@ class OpenLayer:
         write_metadata(self.place.directory, info, durable=self._durable)
 
     def _complete(self) -> None:
-        self.tree.quota = None  # putting the layer away must not fail
+        self.tree.limit(None)  # putting the layer away must not fail
         if self.place.temporary:
             return
         try:

@@ -19,7 +19,7 @@ from cowfs.union.layer import Layer, WritableLayer
 from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import read_directory
-from cowfs.union.tree import SELF, Tree
+from cowfs.union.tree import Tree
 from cowfs.union.whiteout import Marks
 
 
@@ -64,12 +64,8 @@ def _refuse_incomplete(directory: Path) -> None:
 def _open(opened: list[Layer], marks: Marks, scratch: Path) -> Tree:
     for part in ("upper", "work"):
         (scratch / part).mkdir(parents=True)
-    tree = Tree(opened, WritableLayer(os.fsencode(scratch / "upper"), os.fsencode(scratch / "work")), marks)
-    # The root is otherwise always the upper layer's.
-    tree.root.upper = False
-    tree.root.lower_directory = tree.root.lowers[0]
-    tree.root.lower_name = SELF
-    return tree
+    upper = WritableLayer(os.fsencode(scratch / "upper"), os.fsencode(scratch / "work"))
+    return Tree(opened, upper, marks, below_only=True)
 
 
 def node_at(tree: Tree, directory: Directory | None, name: bytes) -> Node | None:

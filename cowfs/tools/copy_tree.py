@@ -8,6 +8,7 @@ import stat
 
 from cowfs.layer.view import names, node_at
 from cowfs.union.copying import Place, copy_content, copy_metadata
+from cowfs.union.hard_links import link_count
 from cowfs.union.layer import Layer, open_directory
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import SELF, Tree
@@ -78,7 +79,7 @@ class TreeWriter:
         if node.lower_directory is None:  # all layers of a view are below
             raise FileNotFoundError(node.name)
         status = self._tree.status(node)
-        key = node.number if self._tree.link_count(node, status) > 1 else None
+        key = node.number if link_count(self._tree, node, status) > 1 else None
         self._write(node.lower_directory.layer, self._tree.locate(node), target, status, key)
 
     def _write(self, layer: Layer, source: Place, target: Place, status: os.stat_result, key: int | None) -> None:

@@ -13,6 +13,7 @@ from typing import BinaryIO, NamedTuple
 
 from cowfs.layer.view import Views, names, node_at, own_part
 from cowfs.union.files import readlink
+from cowfs.union.hard_links import link_count
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import Tree
 from cowfs.union.xattrs import get_xattr, list_xattrs
@@ -110,7 +111,7 @@ def _write_member(tree: Tree, archive: tarfile.TarFile, path: bytes, node: Node,
         member.type, member.linkname = tarfile.LNKTYPE, first
         archive.addfile(member)
         return
-    if not isinstance(node, Directory) and tree.link_count(node, status) > 1:
+    if not isinstance(node, Directory) and link_count(tree, node, status) > 1:
         first_names[node.number] = member.name
     member.type = _TYPES[node.type]
     member.mode = stat.S_IMODE(status.st_mode)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from cowfs import linux
 from cowfs.union.copyup import copy_up
+from cowfs.union.hard_links import in_lower_index, link_count
 from cowfs.union.lookup import adopt, find
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.quota import Quota
@@ -81,10 +82,10 @@ def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
     """The node's attributes, where the ``status`` of its content is at hand."""
     if isinstance(node, Directory):
         links = _directory_link_count(tree, node, status)
-    elif status.st_nlink == 1 and node.sheltered_at is None and not node.unlinked and not tree.in_lower_index(node):
+    elif status.st_nlink == 1 and node.sheltered_at is None and not node.unlinked and not in_lower_index(node):
         links = 1
     else:
-        links = tree.link_count(node, status)
+        links = link_count(tree, node, status)
     return Attributes(
         node.number,
         status.st_mode,

@@ -11,9 +11,9 @@ from contextlib import suppress
 
 from cowfs import linux
 from cowfs.union.copying import _NO_CLONING, copy_content, copy_file_metadata, copy_metadata
+from cowfs.union.hard_links import has_several_names, indexed, lower_identity, name_linked, names_below
 from cowfs.union.layer import opened_up
 from cowfs.union.lookup import find
-from cowfs.union.name_cache import made_empty, name_made
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import SELF, Tree
 from cowfs.union.whiteout import attribute_path
@@ -49,17 +49,21 @@ class CopyUpJob:
         except OSError:
             os.close(self._source)
             raise
-        tree.copies_running += 1
+        tree.copy_ups.begun()
 
     def clone(self) -> bool:
         """Share the content instead of copying it, where the file system can; whether it did."""
-        if self.size < self.status.st_size or not self.size or self.status.st_dev not in self._tree.cloning_devices:
+        if (
+            self.size < self.status.st_size
+            or not self.size
+            or self.status.st_dev not in self._tree.copy_ups.cloning_devices
+        ):
             return False
         try:
             linux.clone_file(self._target, self._source)
         except OSError as error:
             if error.errno in _NO_CLONING:
-                self._tree.cloning_devices.discard(self.status.st_dev)
+                self._tree.copy_ups.cloning_devices.discard(self.status.st_dev)
             return False
         return True
 
@@ -75,7 +79,7 @@ class CopyUpJob:
             self.abandon()
             return
         try:
-            identity = tree.lower_identity(node, status)
+            identity = lower_identity(tree, node, status)
             if identity is not None:
                 tree.marks.set_origin(self._target, identity)
             copy_file_metadata(tree, self._source, self._target, status)
@@ -83,12 +87,12 @@ class CopyUpJob:
         except OSError:
             self.abandon()
             raise
-        tree.copies_running -= 1
+        tree.copy_ups.ended()
         os.close(self._source)
         tree.files.put(node.number, self._target, writable=True)  # most are copied up to be written to
 
     def abandon(self) -> None:
-        self._tree.copies_running -= 1
+        self._tree.copy_ups.ended()
         os.close(self._source)
         os.close(self._target)
         _drop_staged(self._tree, self._staged)
@@ -126,7 +130,7 @@ def begin(tree: Tree, node: Node) -> CopyUpJob:
 def copy_up(tree: Tree, node: Node, size: int | None = None) -> None:
     """Bring a node into the upper layer. ``size``: a caller about to truncate wants no more bytes than that.
 
-    Raises CopyUpNeeded if it would copy more than ``tree.copy_up_inline_limit`` bytes.
+    Raises CopyUpNeeded if it would copy more than ``tree.copy_ups.inline_limit`` bytes.
     """
     if node.upper:
         return
@@ -142,7 +146,7 @@ def copy_up_name(tree: Tree, node: Node, parent: Directory, name: bytes) -> None
     """Bring a node into the upper layer by this very name: a hard link of the base may have got there by another."""
     copy_up(tree, parent)
     copy_up(tree, node)
-    identity = tree.indexed(node)
+    identity = indexed(tree, node)
     if identity is not None and node.sheltered_at is not None and not _exists(tree.upper_fd(parent), name):
         _link_name(tree, node.sheltered_at, identity, parent, name)
 
@@ -151,7 +155,7 @@ def _copy_up_file(tree: Tree, node: Node, size: int | None) -> None:
     job = CopyUpJob(tree, node, size)
     try:
         if not job.clone():
-            limit = tree.copy_up_inline_limit
+            limit = tree.copy_ups.inline_limit
             if limit is not None and job.size > limit:
                 raise CopyUpNeeded(node)
             job.copy()
@@ -180,7 +184,7 @@ def _copy_up_special(tree: Tree, node: Node) -> None:
     else:
         os.mknod(staged, node.type | 0o600, status.st_rdev, dir_fd=tree.upper.staging_fd)
     try:
-        identity = tree.lower_identity(node, status)
+        identity = lower_identity(tree, node, status)
         if identity is not None:
             tree.marks.set_origin(attribute_path(tree.upper.staging_fd, staged), identity)
         copy_metadata(tree, (dir_fd, name), (tree.upper.staging_fd, staged), status)
@@ -224,7 +228,7 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
         os.rmdir(staged, dir_fd=staging_fd)
         raise
     directory.upper = True
-    made_empty(tree, directory)
+    tree.names.made_empty(directory)
 
 
 def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result, identity: tuple[int, int] | None) -> None:
@@ -234,11 +238,11 @@ def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result, identi
         orphan = b"%d" % node.number
         os.rename(staged, orphan, src_dir_fd=tree.upper.staging_fd, dst_dir_fd=tree.upper.orphans_fd)
         node.sheltered_at = (tree.upper.orphans_fd, orphan)
-    elif identity is not None and tree.has_several_names(node, status, identity):
+    elif identity is not None and has_several_names(tree, node, status, identity):
         shows = _shows_at(tree, node, parent, name)
         if shows:
             copy_up(tree, parent)
-        tree.links.set_names_below(identity, tree.names_below(node, status))
+        tree.links.set_names_below(identity, names_below(tree, node, status))
         node.sheltered_at = tree.links.add(identity, staged)
         if shows and not _exists(tree.upper_fd(parent), name):
             _link_name(tree, node.sheltered_at, identity, parent, name)
@@ -266,7 +270,7 @@ def _link_name(
         os.link(shelter[1], name, src_dir_fd=shelter[0], dst_dir_fd=parent_fd, follow_symlinks=False)
 
     _enter(tree, parent, name, make)
-    tree.links.set_names_below(identity, max(0, (tree.links.names_below(identity) or 0) - 1))
+    name_linked(tree, identity)
 
 
 def _move_into(tree: Tree, staged: bytes, parent: Directory, name: bytes) -> None:
@@ -284,7 +288,7 @@ def _enter(tree: Tree, parent: Directory, name: bytes, make: Callable[[int], Non
     Its mode may shut out a daemon without CAP_DAC_OVERRIDE: a file can be changed where none can be added.
     """
     parent_fd = tree.upper_fd(parent)
-    name_made(tree, parent, name)
+    tree.names.made(parent, name)
     before = os.stat(SELF, dir_fd=parent_fd)
     try:
         make(parent_fd)

@@ -19,19 +19,17 @@ _FREES = 0x02 | 0x08
 _MAY_NOT_NOWAIT = (errno.EOPNOTSUPP, errno.EINVAL)
 
 
-def read(tree: Tree, node: Node, offset: int, size: int, *, wait: bool = True) -> bytes | memoryview:
+def read(tree: Tree, node: Node, offset: int, size: int, *, at_once: memoryview | None = None) -> bytes | memoryview:
     """Up to ``size`` bytes; fewer only at the end of the file.
 
-    Without ``wait``: BlockingIOError if a disk had to be waited for, and what is returned is good until the next read.
+    ``at_once``: room for so many bytes, of which what is returned may be a part, if no disk has to be waited for;
+    BlockingIOError if one has.
     """
     fd = tree.file(node)
-    if wait or _device(tree, node) in tree.devices_without_nowait:
+    if at_once is None or _device(tree, node) in tree.devices_without_nowait:
         return os.pread(fd, size, offset)
-    if len(tree.read_buffer) < size:
-        tree.read_buffer = bytearray(size)
-    view = memoryview(tree.read_buffer)[:size]
     try:
-        count = os.preadv(fd, [view], offset, linux.RWF_NOWAIT)
+        count = os.preadv(fd, [at_once], offset, linux.RWF_NOWAIT)
     except BlockingIOError:
         raise
     except OSError as error:
@@ -41,7 +39,7 @@ def read(tree: Tree, node: Node, offset: int, size: int, *, wait: bool = True) -
         return os.pread(fd, size, offset)
     if count < size and offset + count < os.fstat(fd).st_size:
         raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-    return view[:count]
+    return at_once[:count]
 
 
 def borrow(tree: Tree, node: Node) -> int:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from cowfs import linux
 from cowfs.union.attrs import Attributes, Caller, attributes_of
 from cowfs.union.copyup import copy_up, refuse_immutable
+from cowfs.union.hard_links import before_lower_name_goes, lower_name_gone, name_gone, shelter_node
 from cowfs.union.lookup import Found, adopt, forget_name, lower_shows, no_entry, upper_status
-from cowfs.union.name_cache import made_empty, name_made, name_removed
 from cowfs.union.nodes import NO_GROUP, Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed
 from cowfs.union.tree import SELF, Tree, discard
@@ -68,7 +68,7 @@ def add_entry(
     node = adopt(tree, parent, name, found)
     node.plain = not inherits_acl
     if isinstance(node, Directory):
-        made_empty(tree, node)
+        tree.names.made_empty(node)
     return node, attributes_of(tree, node, status)
 
 
@@ -89,7 +89,7 @@ def prepare_name(tree: Tree, parent: Directory, name: bytes) -> bool:
     copy_up(tree, parent)
     before_change(tree, parent)
     forget_name(parent, name)
-    name_made(tree, parent, name)
+    tree.names.made(parent, name)
     return covered
 
 
@@ -104,7 +104,7 @@ def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
         copy_up(tree, parent)
     if status is None:
         before_lower_name_goes(tree, node)
-        name_made(tree, parent, name)
+        tree.names.made(parent, name)
         tree.make_whiteout(tree.upper_fd(parent), name)
         lower_name_gone(tree, node)
     elif node.sheltered_at is not None or not node.is_at(parent, name):
@@ -127,54 +127,6 @@ def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
         name_gone(tree, node)
 
 
-def name_gone(tree: Tree, node: Node) -> None:
-    """After a name of a file went away: if it was the last one, the file lives only as long as it is open."""
-    if node.unlinked or tree.link_count(node, tree.status(node)):
-        return
-    identity = tree.indexed(node)
-    if identity is not None:
-        orphan = b"%d" % node.number if node.lookups > 0 else None
-        tree.links.remove(identity, orphan)
-        if orphan is not None:
-            shelter_node(tree, node, orphan)
-        else:
-            node.sheltered_at = None
-    node.unlinked = True
-
-
-def shelter_node(tree: Tree, node: Node, orphan: bytes) -> None:
-    """The node's content is among the orphans now, until the node is dropped."""
-    node.sheltered_at = (tree.upper.orphans_fd, orphan)
-
-
-def before_lower_name_goes(tree: Tree, node: Node) -> None:
-    """Enter a base file with several names in the index: after a crash its names are counted again."""
-    if isinstance(node, Directory) or tree.indexed(node) is not None:
-        return
-    status = tree.status(node)
-    names = tree.names_below(node, status)
-    identity = tree.lower_identity(node, status)
-    if identity is not None and names > 1 and tree.links.names_below(identity) is None:
-        tree.links.set_names_below(identity, names)
-
-
-def lower_name_gone(tree: Tree, node: Node) -> None:
-    """Count that a name under which a file showed from below does so no more."""
-    if isinstance(node, Directory):
-        return
-    identity = tree.indexed(node)
-    if identity is not None:
-        names = tree.links.names_below(identity) or 0
-    else:
-        status = tree.status(node)
-        names = tree.names_below(node, status)
-        identity = tree.lower_identity(node, status)
-    if identity is not None and (names > 1 or node.sheltered_at is not None):
-        tree.links.set_names_below(identity, max(0, names - 1))
-    else:
-        node.unlinked = True
-
-
 def _remove_upper_name(
     tree: Tree, parent: Directory, name: bytes, kind: int, orphan: bytes | None, *, covers: bool
 ) -> None:
@@ -189,7 +141,7 @@ def _remove_upper_name(
     else:
         os.unlink(name, dir_fd=parent_fd)
     if not covers:
-        name_removed(tree, parent, name)
+        tree.names.removed(parent, name)
 
 
 def move_out(tree: Tree, old_fd: int, old: bytes, new_fd: int, new: bytes, *, covers: bool) -> None:

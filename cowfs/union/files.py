@@ -6,7 +6,8 @@ import stat
 
 from cowfs.union.attrs import Attributes, Caller
 from cowfs.union.copyup import copy_up
-from cowfs.union.entries import add_entry, owner_of_new, prepare_name, remove_name, shelter_node
+from cowfs.union.entries import add_entry, owner_of_new, prepare_name, remove_name
+from cowfs.union.hard_links import shelter_node
 from cowfs.union.lookup import lookup, no_entry
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import entry_put

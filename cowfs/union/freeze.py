@@ -6,8 +6,8 @@ another place: what was in the upper layer is below now, and unlinked open files
 
 import os
 
-from cowfs.union.hard_links import HardLinks
 from cowfs.union.layer import Layer, WritableLayer
+from cowfs.union.link_index import LinkIndex
 from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, LowerDirectory, Node
 from cowfs.union.tree import SELF, Tree
@@ -35,15 +35,15 @@ def freeze(tree: Tree, frozen: Layer, upper: WritableLayer) -> None:
             if isinstance(node, Directory):
                 node.lowers = (places.of(node), *node.lowers)
         if isinstance(node, Directory):
-            tree.forget_names(node)
+            tree.names.forget(node)
             node.redirect = None  # they name places in the view below, which is now this one
     tree.layers = [frozen, *tree.layers]
-    tree.forget_names(tree.root)
+    tree.names.forget(tree.root)
     tree.root.lowers = (places.of(tree.root), *tree.root.lowers)
     tree.directories.clear()
     tree.files.clear()
     tree.upper = upper
-    tree.links = HardLinks(upper, tree.layers)
+    tree.links = LinkIndex(upper, tree.layers)
     old.close()
 
 

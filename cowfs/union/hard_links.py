@@ -1,130 +1,124 @@
-"""The hard-link index: what keeps a base file with several names one file after it was copied up.
+"""Files with several names: how many there are, what happens when one comes or goes, and where the file is found.
 
-The copied-up file lies in ``work/links`` under the identity of its base file; every name of the base file leads there,
-whether or not that name was ever looked up. Beside it, "IDENTITY.below" is a symbolic link whose target is the number
-of names that still show from below; the names in the upper layer are counted by the file's own link count.
+A base file with several names that was copied up lies in the hard-link index (link_index.py); complete.py gives each
+name its place at the end.
 """
 
 import os
-from collections.abc import Iterable
 
-from cowfs.union.layer import Layer, WritableLayer
-from cowfs.union.nodes import LowerDirectory
-from cowfs.union.whiteout import format_identity, parse_identity
-
-Identity = tuple[int, int]
-
-_BELOW = b".below"
+from cowfs.union.nodes import Directory, Node
+from cowfs.union.tree import Tree
+from cowfs.union.whiteout import parse_identity
 
 
-class HardLinks:
-    def __init__(self, upper: WritableLayer, layers: Iterable[Layer]) -> None:
-        """``layers`` are the read-only ones, topmost first."""
-        self._upper = upper
-        self._names = set(_names(upper.links_fd))
-        self._lower = [
-            (LowerDirectory(layer, None, b"", layer.links_fd), frozenset(_names(layer.links_fd)))
-            for layer in layers
-            if layer.links_fd is not None
-        ]
-
-    def in_upper(self, identity: Identity) -> tuple[int, bytes] | None:
-        """Where the copied-up file lies, as a fixed ``(dir_fd, name)``."""
-        key = format_identity(identity)
-        return (self._upper.links_fd, key) if key in self._names else None
-
-    def in_lower(self, identity: Identity, position: int) -> tuple[LowerDirectory, bytes] | None:
-        """Where a layer above ``position`` keeps its copied-up version, the topmost one first."""
-        key = format_identity(identity)
-        for directory, names in self._lower:
-            if directory.layer.position <= position:
-                break
-            if key in names:
-                return directory, key
+def indexed(tree: Tree, node: Node) -> tuple[int, int] | None:
+    """The identity under which the hard-link index holds a node's content, if it does."""
+    if node.sheltered_at is None or node.sheltered_at[0] != tree.upper.links_fd:
         return None
-
-    def incomplete(self) -> list[Identity]:
-        """The copied-up files that have names which still show from below."""
-        return [identity for identity in self._identities() if self.names_below(identity)]
-
-    def counted(self) -> list[Identity]:
-        """The files of which a name was taken away or copied up."""
-        identities = [parse_identity(name.removesuffix(_BELOW)) for name in self._names if name.endswith(_BELOW)]
-        return [identity for identity in identities if identity is not None]
-
-    def drop_complete(self) -> None:
-        """Forget the files none of whose names show from below; no node may lead to them here any more."""
-        for identity in self._identities():
-            if self.names_below(identity) == 0:
-                key = format_identity(identity)
-                for name in (key, key + _BELOW):
-                    os.unlink(name, dir_fd=self._upper.links_fd)
-                    self._names.discard(name)
-
-    def _identities(self) -> list[Identity]:
-        identities = [parse_identity(key) for key in self._names if not key.endswith(_BELOW)]
-        return [identity for identity in identities if identity is not None]
-
-    def names_below(self, identity: Identity) -> int | None:
-        """How many names still show from below this upper layer; None if none was taken away yet."""
-        key = format_identity(identity) + _BELOW
-        return _read_count(self._upper.links_fd, key) if key in self._names else None
-
-    def lower_link_count(self, identity: Identity, position: int, base_link_count: int) -> int:
-        """How many names a file has in the view without the upper layer.
-
-        ``base_link_count`` is the st_nlink of the file itself, in the layer at ``position``.
-        """
-        key = format_identity(identity)
-        count = base_link_count
-        for directory, names in reversed(self._lower):
-            if directory.layer.position <= position:
-                continue
-            if key + _BELOW in names:
-                count = _read_count(directory.fd, key + _BELOW)
-            if key in names:
-                count += os.stat(key, dir_fd=directory.fd, follow_symlinks=False).st_nlink - 1
-        return count
-
-    def set_names_below(self, identity: Identity, count: int) -> None:
-        key = format_identity(identity) + _BELOW
-        staged = self._upper.staging_name()
-        os.symlink(b"%d" % count, staged, dir_fd=self._upper.staging_fd)
-        os.rename(staged, key, src_dir_fd=self._upper.staging_fd, dst_dir_fd=self._upper.links_fd)
-        self._names.add(key)
-
-    def add(self, identity: Identity, staged: bytes) -> tuple[int, bytes]:
-        """Move a finished copy from the staging directory into the index; return where it is."""
-        key = format_identity(identity)
-        os.rename(staged, key, src_dir_fd=self._upper.staging_fd, dst_dir_fd=self._upper.links_fd)
-        self._names.add(key)
-        return self._upper.links_fd, key
-
-    def remove(self, identity: Identity, orphan: bytes | None) -> None:
-        """Forget a file whose last name is gone; its content goes to the orphans under ``orphan``, or away."""
-        key = format_identity(identity)
-        links_fd = self._upper.links_fd
-        if key in self._names:
-            if orphan is None:
-                os.unlink(key, dir_fd=links_fd)
-            else:
-                os.rename(key, orphan, src_dir_fd=links_fd, dst_dir_fd=self._upper.orphans_fd)
-        self._names.discard(key)
+    return parse_identity(node.sheltered_at[1])
 
 
-def _names(fd: int) -> list[bytes]:
-    with os.scandir(b"/proc/self/fd/%d" % fd) as entries:
-        return [entry.name for entry in entries if _is_possible(entry)]
+def in_lower_index(node: Node) -> bool:
+    """Whether a node's content is what an earlier session's hard-link index, now a lower layer's, leads to."""
+    directory = node.lower_directory
+    return not node.upper and directory is not None and directory.fd == directory.layer.links_fd
 
 
-def _is_possible(entry: "os.DirEntry[bytes]") -> bool:
-    """Whether this can be a part of the index: a layer may hold anything."""
-    if entry.name.endswith(_BELOW):
-        return entry.is_symlink()
-    return parse_identity(entry.name) is not None and not entry.is_dir(follow_symlinks=False)
+def lower_identity(tree: Tree, node: Node, status: os.stat_result) -> tuple[int, int] | None:
+    """The lasting identity of a node whose content, of this ``status``, is in a read-only layer."""
+    directory = node.lower_directory
+    if directory is None or not directory.layer.position:
+        return tree.numbers.identity(status)
+    if in_lower_index(node):
+        return parse_identity(node.lower_name)
+    origin = tree.marks.origin(tree.lower_fd(directory), node.lower_name, writable=False)
+    return origin or tree.numbers.identity(status)
 
 
-def _read_count(fd: int, key: bytes) -> int:
-    target = os.readlink(key, dir_fd=fd)
-    # More digits than any file has names: somebody forged it, and the kernel would not take it.
-    return int(target) if target.isdigit() and len(target) < 10 else 0
+def has_several_names(tree: Tree, node: Node, status: os.stat_result, identity: tuple[int, int]) -> bool:
+    """Whether a file in a read-only layer is, or was before this session, a hard link of another."""
+    return status.st_nlink > 1 or in_lower_index(node) or tree.links.names_below(identity) is not None
+
+
+def names_below(tree: Tree, node: Node, status: os.stat_result) -> int:
+    """How many names of a file that is not a directory show from below the upper layer."""
+    identity = lower_identity(tree, node, status)
+    directory = node.lower_directory
+    if identity is None or directory is None:
+        return status.st_nlink
+    known = tree.links.names_below(identity)
+    if known is not None:
+        return known
+    position = -1 if in_lower_index(node) else directory.layer.position
+    return tree.links.lower_link_count(identity, position, status.st_nlink)
+
+
+def in_upper_index(tree: Tree, origin: tuple[int, int], status: os.stat_result) -> tuple[int, bytes] | None:
+    """Where the index has a file of the upper layer that is a copy of ``origin``; None if it has not this one."""
+    sheltered_at = tree.links.in_upper(origin) if status.st_nlink > 1 else None
+    if sheltered_at is None or os.stat(sheltered_at[1], dir_fd=sheltered_at[0]).st_ino != status.st_ino:
+        return None
+    return sheltered_at
+
+
+def link_count(tree: Tree, node: Node, status: os.stat_result) -> int:
+    """The st_nlink of a file that is not a directory, from the ``status`` of its content."""
+    if node.unlinked:
+        return 0
+    if node.sheltered_at is None:
+        return status.st_nlink if node.upper else names_below(tree, node, status)
+    identity = indexed(tree, node)
+    return status.st_nlink - 1 + (0 if identity is None else tree.links.names_below(identity) or 0)
+
+
+def name_gone(tree: Tree, node: Node) -> None:
+    """After a name of a file went away: if it was the last one, the file lives only as long as it is open."""
+    if node.unlinked or link_count(tree, node, tree.status(node)):
+        return
+    identity = indexed(tree, node)
+    if identity is not None:
+        orphan = b"%d" % node.number if node.lookups > 0 else None
+        tree.links.remove(identity, orphan)
+        if orphan is not None:
+            shelter_node(tree, node, orphan)
+        else:
+            node.sheltered_at = None
+    node.unlinked = True
+
+
+def shelter_node(tree: Tree, node: Node, orphan: bytes) -> None:
+    """The node's content is among the orphans now, until the node is dropped."""
+    node.sheltered_at = (tree.upper.orphans_fd, orphan)
+
+
+def name_linked(tree: Tree, identity: tuple[int, int]) -> None:
+    """Count that a name which showed an indexed file from below is a name in the upper layer now."""
+    tree.links.set_names_below(identity, max(0, (tree.links.names_below(identity) or 0) - 1))
+
+
+def before_lower_name_goes(tree: Tree, node: Node) -> None:
+    """Enter a base file with several names in the index: after a crash its names are counted again."""
+    if isinstance(node, Directory) or indexed(tree, node) is not None:
+        return
+    status = tree.status(node)
+    names = names_below(tree, node, status)
+    identity = lower_identity(tree, node, status)
+    if identity is not None and names > 1 and tree.links.names_below(identity) is None:
+        tree.links.set_names_below(identity, names)
+
+
+def lower_name_gone(tree: Tree, node: Node) -> None:
+    """Count that a name under which a file showed from below does so no more."""
+    if isinstance(node, Directory):
+        return
+    identity = indexed(tree, node)
+    if identity is not None:
+        names = tree.links.names_below(identity) or 0
+    else:
+        status = tree.status(node)
+        names = names_below(tree, node, status)
+        identity = lower_identity(tree, node, status)
+    if identity is not None and (names > 1 or node.sheltered_at is not None):
+        tree.links.set_names_below(identity, max(0, names - 1))
+    else:
+        node.unlinked = True

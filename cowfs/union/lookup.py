@@ -5,7 +5,8 @@ import os
 import stat
 from collections.abc import Sequence
 
-from cowfs.union.name_cache import lowers_lack, missed, upper_lacks
+from cowfs.union.hard_links import in_upper_index
+from cowfs.union.name_cache import lowers_lack, upper_lacks
 from cowfs.union.nodes import Directory, LowerDirectory, Node
 from cowfs.union.tree import Tree
 from cowfs.union.whiteout import NO_MARKS, DirectoryMarks
@@ -113,7 +114,7 @@ def upper_status(tree: Tree, parent: Directory, name: bytes) -> os.stat_result |
     try:
         return os.stat(name, dir_fd=tree.upper_fd(parent), follow_symlinks=False)
     except FileNotFoundError:
-        missed(tree, parent)
+        tree.names.missed(parent)
         return None
 
 
@@ -162,7 +163,7 @@ def _entry_below(tree: Tree, parent: Directory, name: bytes) -> LowerEntry | Non
         return None
     entry = lower_entry(tree, parent.lowers, name)
     if entry is None:
-        missed(tree, parent)
+        tree.names.missed(parent)
     return entry
 
 
@@ -221,9 +222,7 @@ def _found_upper_file(tree: Tree, parent: Directory, name: bytes, status: os.sta
     if origin is None:
         return Found(tree.numbers.number(status.st_dev, status.st_ino), status, in_upper=True)
     found = Found(tree.numbers.number_of_identity(origin), status, in_upper=True)
-    shelter = tree.links.in_upper(origin) if status.st_nlink > 1 else None
-    if shelter is not None and os.stat(shelter[1], dir_fd=shelter[0]).st_ino == status.st_ino:
-        found.sheltered_at = shelter
+    found.sheltered_at = in_upper_index(tree, origin, status)
     return found
 
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from cowfs import linux
 from cowfs.union.copying import copy_metadata
 from cowfs.union.copyup import copy_up, copy_up_name, refuse_immutable
-from cowfs.union.entries import before_lower_name_goes, lower_name_gone, move_out, name_gone, shelter_node
+from cowfs.union.entries import move_out
+from cowfs.union.hard_links import before_lower_name_goes, lower_name_gone, name_gone, shelter_node
 from cowfs.union.lookup import forget_name, lookup, lower_shows, no_entry, upper_status
-from cowfs.union.name_cache import name_made
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed, is_empty
 from cowfs.union.tree import Tree, discard
@@ -72,7 +72,7 @@ def _move(tree: Tree, source: Node, old: Name, target: Node | None, new: Name) -
         _take_away(tree, target, new)
         target = None
     status = upper_status(tree, *new)
-    name_made(tree, *new)
+    tree.names.made(*new)
     if target is not None:
         _before_replacing(tree, target, new, in_upper=status is not None)
     _move_entry(tree, source, old, new, status)

@@ -11,13 +11,15 @@ import stat
 from collections import OrderedDict
 from collections.abc import Callable
 
+from cowfs.union.copy_ups import CopyUps
 from cowfs.union.fd_cache import DescriptorCache, cache_capacity
-from cowfs.union.hard_links import HardLinks
 from cowfs.union.layer import Layer, WritableLayer, empty_directory, open_directory
+from cowfs.union.link_index import LinkIndex
+from cowfs.union.name_cache import NameCache
 from cowfs.union.nodes import ROOT_NUMBER, Directory, LowerDirectory, Node, Nodes
 from cowfs.union.quota import Quota
 from cowfs.union.variation import NO_VARIATION, Variation
-from cowfs.union.whiteout import Marks, is_whiteout, make_whiteout, parse_identity
+from cowfs.union.whiteout import Marks, is_whiteout, make_whiteout
 
 SELF = b"."
 
@@ -31,38 +33,43 @@ class Tree:
         *,
         durable: bool = False,
         variation: Variation = NO_VARIATION,
+        below_only: bool = False,
     ) -> None:
-        """``layers`` are the read-only ones, topmost first. A durable tree syncs what it copies up."""
+        """``layers`` are the read-only ones, topmost first. A durable tree syncs what it copies up.
+
+        ``below_only``: it is only looked at, and the root, too, is that of the topmost read-only layer.
+        """
         self.layers = layers
         self.upper = upper
         self.marks = marks
         self.durable = durable
         self.variation = variation
         self.numbers = variation.numbers([layer.device for layer in reversed(layers)] + [upper.device])
-        self.links = HardLinks(upper, layers)
+        self.links = LinkIndex(upper, layers)
         self.root = Directory(ROOT_NUMBER, None, SELF)
         self.root.upper = True
         self.root.lowers = tuple(LowerDirectory(layer, None, SELF, layer.root_fd) for layer in layers)
         self.root.redirect = b""
+        if below_only:
+            self.root.upper = False
+            self.root.lower_directory, self.root.lower_name = self.root.lowers[0], SELF
         self.nodes = Nodes(self.root, self._drop)
         capacity = cache_capacity()
         self.directories: DescriptorCache[Directory | LowerDirectory] = DescriptorCache(capacity)
         self.files: DescriptorCache[int] = DescriptorCache(capacity)
         # Unchanged directories whose listings are in memory, the oldest first; readdir.py keeps it short.
         self.listings: OrderedDict[Directory, None] = OrderedDict()
-        # Directories whose names are known, the longest known first, and how many; name_cache.py keeps them few.
-        self.named_directories: OrderedDict[Directory, None] = OrderedDict()
-        self.names_kept = 0
-        # Bytes that a copy-up may copy before the operation returns; beyond that CopyUpNeeded is raised.
-        self.copy_up_inline_limit: int | None = None
+        self.names = NameCache(self.upper_fd, self.lower_fd)
+        self.copy_ups = CopyUps(upper.device)
         # Called when an operation other than setattr changed a node's attributes; an engine replaces it.
         self.on_stale: Callable[[Node], None] = lambda _: None
         self.quota: Quota | None = None
-        self.copies_running = 0
-        self.read_buffer: bytearray | memoryview = bytearray(0)
+        """Set by ``limit``."""
         self.devices_without_nowait: set[int] = set()
-        # Where a base file's content may be shared with its copy; a device that refuses is taken out.
-        self.cloning_devices = {upper.device}
+
+    def limit(self, quota: Quota | None) -> None:
+        """From now on what is written is charged to this quota; None: to nobody."""
+        self.quota = quota
 
     def locate(self, node: Node) -> tuple[int, bytes]:
         """Where the node's content is now, as a directory descriptor and a name for ``*at`` calls without following.
@@ -169,59 +176,6 @@ class Tree:
         self.marks.make_attribute_whiteout(self.upper.staging_fd, staged)
         os.rename(staged, name, src_dir_fd=self.upper.staging_fd, dst_dir_fd=dir_fd)
 
-    def indexed(self, node: Node) -> tuple[int, int] | None:
-        """The identity under which the hard-link index holds a node's content, if it does."""
-        if node.sheltered_at is None or node.sheltered_at[0] != self.upper.links_fd:
-            return None
-        return parse_identity(node.sheltered_at[1])
-
-    def in_lower_index(self, node: Node) -> bool:
-        """Whether a node's content is what an earlier session's hard-link index, now a lower layer's, leads to."""
-        directory = node.lower_directory
-        return not node.upper and directory is not None and directory.fd == directory.layer.links_fd
-
-    def lower_identity(self, node: Node, status: os.stat_result) -> tuple[int, int] | None:
-        """The lasting identity of a node whose content, of this ``status``, is in a read-only layer."""
-        directory = node.lower_directory
-        if directory is None or not directory.layer.position:
-            return self.numbers.identity(status)
-        if self.in_lower_index(node):
-            return parse_identity(node.lower_name)
-        origin = self.marks.origin(self.lower_fd(directory), node.lower_name, writable=False)
-        return origin or self.numbers.identity(status)
-
-    def has_several_names(self, node: Node, status: os.stat_result, identity: tuple[int, int]) -> bool:
-        """Whether a file in a read-only layer is, or was before this session, a hard link of another."""
-        return status.st_nlink > 1 or self.in_lower_index(node) or self.links.names_below(identity) is not None
-
-    def names_below(self, node: Node, status: os.stat_result) -> int:
-        """How many names of a file that is not a directory show from below the upper layer."""
-        identity = self.lower_identity(node, status)
-        directory = node.lower_directory
-        if identity is None or directory is None:
-            return status.st_nlink
-        known = self.links.names_below(identity)
-        if known is not None:
-            return known
-        position = -1 if self.in_lower_index(node) else directory.layer.position
-        return self.links.lower_link_count(identity, position, status.st_nlink)
-
-    def link_count(self, node: Node, status: os.stat_result) -> int:
-        """The st_nlink of a file that is not a directory, from the ``status`` of its content."""
-        if node.unlinked:
-            return 0
-        if node.sheltered_at is None:
-            return status.st_nlink if node.upper else self.names_below(node, status)
-        identity = self.indexed(node)
-        return status.st_nlink - 1 + (0 if identity is None else self.links.names_below(identity) or 0)
-
-    def forget_names(self, directory: Directory) -> None:
-        """Know no more which names a directory has."""
-        if directory in self.named_directories:
-            del self.named_directories[directory]
-            self.names_kept -= len(directory.upper_names or ()) + len(directory.lower_names or ())
-            directory.upper_names = directory.lower_names = None
-
     def close(self) -> None:
         """Give back every descriptor, and the disk space of unlinked files."""
         self.files.clear()
@@ -240,7 +194,7 @@ class Tree:
             for lower in node.lowers:
                 self.directories.discard(lower)
             self.listings.pop(node, None)
-            self.forget_names(node)
+            self.names.forget(node)
         if node.sheltered_at is not None and node.sheltered_at[0] == self.upper.orphans_fd:
             discard(*node.sheltered_at, node.type)
             if self.quota is not None:

@@ -25,7 +25,7 @@ def test_a_large_copy_up_is_refused_before_anything_changes_and_done_in_steps(
 ) -> None:
     _base(tmp_path)
     tree = make_tree("base")
-    tree.copy_up_inline_limit = 4096
+    tree.copy_ups.inline_limit = 4096
     node = find(tree, "d/large")
     with pytest.raises(CopyUpNeeded) as needed:
         data.write(tree, node, 0, b"x", False)
@@ -93,7 +93,7 @@ def test_a_failing_copy_up_leaves_nothing_behind(
 def test_truncating_copies_no_more_than_is_kept(tmp_path: Path, make_tree: MakeTree) -> None:
     _base(tmp_path)
     tree = make_tree("base")
-    tree.copy_up_inline_limit = 100
+    tree.copy_ups.inline_limit = 100
     attrs.set_attributes(tree, find(tree, "d/large"), Changes(size=10))
     assert (tmp_path / "upper/d/large").read_bytes() == LARGE[:10]
 

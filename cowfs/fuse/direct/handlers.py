@@ -72,6 +72,8 @@ class Handlers:
         self.before_init: Callable[[messages.InitRequest], InitFlag] = lambda _: InitFlag(0)
         """Called with what the kernel offers before it is answered; returns what is wanted besides."""
         self._give_up = give_up
+        self.read_buffer = memoryview(bytearray())
+        """Where content is read to; a queue lends that of the place that the reply goes to."""
         self._node = tree.nodes.get
         self._setxattr_size = abi.COMPAT_SETXATTR_IN_SIZE
         order = tree.variation.readdir_order
@@ -294,9 +296,15 @@ class Handlers:
         _, offset, size, _, _, _, _ = abi.READ_IN.unpack_from(message, HEADER_SIZE)
         node = self._node(number)
         try:
-            return data.read(self.tree, node, offset, size, wait=False)
+            return data.read(self.tree, node, offset, size, at_once=self._room(size))
         except BlockingIOError:
             raise TakesLongError(partial(self.slow.read, node, offset, size)) from None
+
+    def _room(self, size: int) -> memoryview:
+        """Good until the next read."""
+        if len(self.read_buffer) < size:
+            self.read_buffer = memoryview(bytearray(size))
+        return self.read_buffer[:size]
 
     def write(self, number: int, message: Message) -> Reply:
         _, offset, size, flags, _, _, _ = abi.WRITE_IN.unpack_from(message, HEADER_SIZE)

@@ -195,7 +195,7 @@ class _Worker(threading.Thread):
         message = place.message(opcode, length)
         near = True
         if opcode == Opcode.READ:
-            self._tree.read_buffer = place.payload
+            self._dispatcher.handlers.read_buffer = place.payload
             near = _SIZE.unpack_from(place.header, _READ_SIZE_AT)[0] < READ_AHEAD
         if near != self._bound:
             self._bind(near)

@@ -86,42 +86,19 @@ class Bench:
         cannot be changed: `read_only`, where looking at all of it would take longer than the measurement.
         """
         with ExitStack() as stack:
-            prepared: dict[tuple[str, str], Path] = {}
-            bases: dict[str, Path] = {}
+            bases = _Bases(self, stack, make_base, read_only=read_only)
             for setting, names in settings.items():
-                if self.grounds and setting not in self.grounds:
-                    continue
-                below = stack.enter_context(ground(setting, self.scratch / f"base-{setting}"))
-                bases[setting] = below / "base"
-                make_base(bases[setting])
-                if read_only:
-                    subprocess.run(["mount", "-o", "remount,ro", str(below)], check=True)
-                for candidate in self.usable(setting, names, below):
-                    key = setting, candidate.name
-                    prepared[key] = bases[setting]
-                    if not candidate.own_base:
-                        place = below / f"prepared-{candidate.name}"
-                        prepared[key] = stack.enter_context(candidate.prepared(bases[setting], place))
-            watched = set() if read_only else {*prepared.values(), *bases.values()}
-            metadata = {path: fingerprint(path) for path in watched}
-            contents = {path: fingerprint(path, contents=True) for path in watched}
-            labels = {f"{name} on {setting}": (setting, name) for setting, name in prepared}
+                if not self.grounds or setting in self.grounds:
+                    bases.prepare(setting, names)
+            bases.remember()
+            labels = {f"{name} on {setting}": (setting, name) for setting, name in bases.prepared}
 
             def one(label: str, number: int) -> None:
                 setting, name = labels[label]
                 if name in self.results.left_out.get(setting, {}):
                     return
-                candidate = CANDIDATES[name]
                 try:
-                    with ground(setting, self.scratch / "session") as here, ExitStack() as own:
-                        base = prepared[setting, name]
-                        if candidate.own_base:
-                            base = own.enter_context(candidate.prepared(base, here / "prepared"))
-                            metadata[base] = fingerprint(base)
-                        settle()
-                        figures = measure(Task(candidate, base, here / f"session{number}", setting))
-                        if not read_only:
-                            check_base(label, metadata[base], fingerprint(base))
+                    figures = bases.measure(setting, name, number, measure)
                 except (OSError, RuntimeError, subprocess.SubprocessError) as error:
                     # What others cannot do is a result.
                     self.failed |= name.startswith("cowfs")
@@ -133,8 +110,60 @@ class Bench:
                 say(f"  round {number + 1}: {label}: {shown}")
 
             self.in_turn(list(labels), one)
-            for path, expected in contents.items():
-                check_base(f"content of {path}", expected, fingerprint(path, contents=True))
+            bases.check()
+
+
+class _Bases:
+    """The bases of one part: made, prepared for each candidate, and found unchanged."""
+
+    def __init__(self, bench: Bench, stack: ExitStack, make_base: Callable[[Path], None], *, read_only: bool) -> None:
+        self.prepared: dict[tuple[str, str], Path] = {}
+        """(Kind of file system, candidate) -> its base."""
+        self._bench = bench
+        self._stack = stack
+        self._make_base = make_base
+        self._read_only = read_only
+        self._made: list[Path] = []
+        self._metadata: dict[Path, dict[str, str]] = {}
+        self._contents: dict[Path, dict[str, str]] = {}
+
+    def prepare(self, setting: str, names: Sequence[str]) -> None:
+        below = self._stack.enter_context(ground(setting, self._bench.scratch / f"base-{setting}"))
+        base = below / "base"
+        self._make_base(base)
+        self._made.append(base)
+        if self._read_only:
+            subprocess.run(["mount", "-o", "remount,ro", str(below)], check=True)
+        for candidate in self._bench.usable(setting, names, below):
+            key = setting, candidate.name
+            self.prepared[key] = base
+            if not candidate.own_base:
+                place = below / f"prepared-{candidate.name}"
+                self.prepared[key] = self._stack.enter_context(candidate.prepared(base, place))
+
+    def remember(self) -> None:
+        """How the bases are before anybody works over them."""
+        watched = set() if self._read_only else {*self.prepared.values(), *self._made}
+        self._metadata = {path: fingerprint(path) for path in watched}
+        self._contents = {path: fingerprint(path, contents=True) for path in watched}
+
+    def measure(self, setting: str, name: str, number: int, measure: Callable[[Task], Figures]) -> Figures:
+        """One measurement on a fresh file system; RuntimeError if the base is not as it was."""
+        candidate, base = CANDIDATES[name], self.prepared[setting, name]
+        with ground(setting, self._bench.scratch / "session") as here, ExitStack() as own:
+            if candidate.own_base:
+                base = own.enter_context(candidate.prepared(base, here / "prepared"))
+                self._metadata[base] = fingerprint(base)
+            settle()
+            figures = measure(Task(candidate, base, here / f"session{number}", setting))
+            if not self._read_only:
+                check_base(f"{name} on {setting}", self._metadata[base], fingerprint(base))
+        return figures
+
+    def check(self) -> None:
+        """RuntimeError if the content of a base is not what it was."""
+        for path, expected in self._contents.items():
+            check_base(f"content of {path}", expected, fingerprint(path, contents=True))
 
 
 def check_base(label: str, expected: dict[str, str], found: dict[str, str]) -> None:

@@ -70,6 +70,18 @@ def walk(root: str) -> None:
             os.lstat(f"{folder}/{name}")
 
 
+def move(path: str) -> None:
+    os.rename(path, f"{path}.moved")
+
+
+def change_mode(path: str) -> None:
+    os.chmod(path, 0o600)
+
+
+def remove_moved(path: str) -> None:
+    os.unlink(f"{path}.moved")
+
+
 def operations(root: str, large_bytes: int) -> Figures:
     """Microseconds for each operation, MiB/s for the large file; each checked to have had its effect."""
     directories = [f"{root}/d{number:03}" for number in range(DIRECTORIES)]
@@ -78,15 +90,6 @@ def operations(root: str, large_bytes: int) -> Figures:
     some, rest = base_files[:half], base_files[half:]
     new = [f"{root}/new/n{number:04}" for number in range(NEW_FILES)]
     folders = [f"{root}/new/m{number:04}" for number in range(NEW_FILES // 4)]
-
-    def rename(path: str) -> None:
-        os.rename(path, f"{path}.moved")
-
-    def change_mode(path: str) -> None:
-        os.chmod(path, 0o600)
-
-    def remove(path: str) -> None:
-        os.unlink(f"{path}.moved")
 
     os.mkdir(f"{root}/new")
     steps: list[tuple[str, Callable[[str], object], list[str]]] = [
@@ -98,9 +101,9 @@ def operations(root: str, large_bytes: int) -> Figures:
         ("open+read+close again, us", read, rest),
         ("chmod, us", change_mode, new),
         ("chmod of base, us", change_mode, some),
-        ("rename, us", rename, new),
+        ("rename, us", move, new),
         ("readdir of 40 names, us", os.listdir, directories),
-        ("unlink, us", remove, new),
+        ("unlink, us", remove_moved, new),
         ("unlink of base, us", os.unlink, some),
         ("mkdir, us", os.mkdir, folders),
         ("rmdir, us", os.rmdir, folders),

@@ -17,13 +17,14 @@ import time
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
 import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError
 
 from cowfs.fuse.device import Device
+from cowfs.fuse.direct.handlers import TakesLongError
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.observer import Observer, SeenRequest
 from cowfs.fuse.protocol import abi
@@ -120,6 +121,9 @@ class PyfuseOperations(pyfuse3.Operations):
         try:
             try:
                 return operation()
+            except TakesLongError as slow:
+                counters.slow += 1
+                return cast(Result, await _shielded(slow.work()))
             except (CopyUpNeeded, OSError) as problem:
                 if isinstance(problem, OSError) and not self._slow.may_only_look_full(problem):
                     raise
@@ -171,10 +175,10 @@ class PyfuseOperations(pyfuse3.Operations):
         return await self._do(Opcode.LOOKUP, operation, parent_inode, name)
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
-        self._settings.counters.requests[Opcode.BATCH_FORGET] += 1
         for number, count in inode_list:
             self._written_by_users.discard(number)  # only after the last close
-            self._tree.nodes.forget(number, count)
+            with contextlib.suppress(FUSEError):  # nobody waits for an answer
+                await self._do(Opcode.FORGET, partial(self._tree.nodes.forget, number, count), number)
 
     async def mknod(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: Context
@@ -319,22 +323,14 @@ class PyfuseOperations(pyfuse3.Operations):
         return await self._do(Opcode.OPEN, operation, inode, flags)
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
-        node = self._tree.nodes.find(fh)
-        if node is None:
-            raise FUSEError(errno.ESTALE)
-        try:
-            return await self._do(Opcode.READ, partial(self._read_at_once, node, off, size), fh, off, size)
-        except FUSEError as error:
-            if error.errno != errno.EAGAIN:
-                raise
-        self._settings.counters.slow += 1
-        try:
-            return await _shielded(self._slow.read(node, off, size))
-        except OSError as error:
-            raise FUSEError(error.errno or errno.EIO) from None
+        def operation() -> bytes:
+            node = self._node(fh)
+            try:
+                return bytes(data.read(self._tree, node, off, size, wait=False))
+            except BlockingIOError:
+                raise TakesLongError(partial(self._slow.read, node, off, size)) from None
 
-    def _read_at_once(self, node: Node, offset: int, size: int) -> bytes:
-        return bytes(data.read(self._tree, node, offset, size, wait=False))
+        return await self._do(Opcode.READ, operation, fh, off, size)
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         def operation() -> int:
@@ -355,23 +351,24 @@ class PyfuseOperations(pyfuse3.Operations):
         await self._sync(Opcode.FSYNCDIR, self._open_directories.get(fh, fh), datasync)
 
     async def _sync(self, opcode: Opcode, number: int, data_only: bool) -> None:
-        self._settings.counters.requests[opcode] += 1
-        if not self._settings.durable:
-            raise FUSEError(errno.ENOSYS)  # asked once only
-        try:
-            await _shielded(self._slow.sync(self._node(number), data_only=data_only))
-        except OSError as error:
-            raise FUSEError(error.errno or errno.EIO) from None
+        def operation() -> NoReturn:
+            if not self._settings.durable:
+                raise OSError(errno.ENOSYS, "")  # asked once only
+            raise TakesLongError(partial(self._slow.sync, self._node(number), data_only=data_only))
+
+        await self._do(opcode, operation, number)
 
     # Directories
 
     async def opendir(self, inode: InodeT, ctx: Context) -> FileHandleT:
-        self._settings.counters.requests[Opcode.OPENDIR] += 1
-        if self._ordered is None:
-            return FileHandleT(inode)
-        handle = self._ordered.open()
-        self._open_directories[handle] = inode
-        return FileHandleT(handle)
+        def operation() -> FileHandleT:
+            if self._ordered is None:
+                return FileHandleT(inode)
+            handle = self._ordered.open()
+            self._open_directories[handle] = inode
+            return FileHandleT(handle)
+
+        return await self._do(Opcode.OPENDIR, operation, inode)
 
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         def operation() -> None:
@@ -400,10 +397,12 @@ class PyfuseOperations(pyfuse3.Operations):
         await self._do(Opcode.READDIRPLUS, operation, self._open_directories.get(fh, fh), start_id)
 
     async def releasedir(self, fh: FileHandleT) -> None:
-        self._settings.counters.requests[Opcode.RELEASEDIR] += 1
-        if self._ordered is not None:
-            self._ordered.close(fh)
-            del self._open_directories[fh]
+        def operation() -> None:
+            if self._ordered is not None:
+                self._ordered.close(fh)
+                del self._open_directories[fh]
+
+        await self._do(Opcode.RELEASEDIR, operation, fh)
 
 
 def entry_attributes(attributes: Attributes) -> EntryAttributes:

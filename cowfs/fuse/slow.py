@@ -49,6 +49,7 @@ class SlowWork:
             try:
                 if isinstance(problem, CopyUpNeeded):
                     await self._copy_up(problem.node)
+                    await trio.lowlevel.checkpoint_if_cancelled()  # no change is made for a caller that was killed
                 return operation()
             except CopyUpNeeded as again:
                 problem = again

@@ -12,6 +12,10 @@ from typing import Any
 from cowfs.fuse.protocol.abi import OPCODE_LIMIT, Opcode
 from cowfs.union.uses import Uses
 
+FAILURES_IN_VAIN = 100
+"""Reading /dev/fuse may fail, for want of memory say, and the mount lives on: so often until a request comes again."""
+RETRY_SECONDS = 0.01
+
 
 class Counters:
     """Requests by opcode, and nanoseconds spent in the handler: lists, since they are counted on the hot path."""

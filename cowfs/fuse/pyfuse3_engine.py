@@ -15,7 +15,7 @@ import os
 import stat
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, NoReturn, TypeVar, cast
 
@@ -23,9 +23,9 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError
 
-from cowfs.fuse.device import Device
+from cowfs.fuse.device import Device, MountError
 from cowfs.fuse.direct.handlers import TakesLongError
-from cowfs.fuse.engine import EngineSettings
+from cowfs.fuse.engine import FAILURES_IN_VAIN, RETRY_SECONDS, EngineSettings
 from cowfs.fuse.observer import Observer, SeenRequest
 from cowfs.fuse.protocol import abi
 from cowfs.fuse.protocol.abi import Opcode
@@ -62,26 +62,52 @@ async def serve(device: Device, tree: Tree, settings: EngineSettings) -> None:
     # libfuse takes a mounted device by this name, and closes it at the end.
     pyfuse3.init(PyfuseOperations(tree, settings), f"/dev/fd/{os.dup(device.fd)}", set())
     try:
-        await _main()
-    except* ConnectionAbortedError:
-        pass  # the mount was taken away by force
+        problem = await _main(settings)
+        if problem is not None:
+            _log.error("reading /dev/fuse failed: %s", problem)
+            with contextlib.suppress(MountError):
+                device.unmount(lazy=True)  # rather no mount than a dead one
     finally:
         pyfuse3.close(unmount=False)
 
 
-async def _main() -> None:
-    """pyfuse3's loop, begun again each time it stumbles.
+async def _main(settings: EngineSettings) -> BaseException | None:
+    """pyfuse3's loop, begun again each time it stumbles; what it cannot get over, if that ended it.
 
     When a caller is killed before its request is read, nothing is there to be read, and pyfuse3 takes that for the
-    end. Its other tasks are cancelled then; those that still work on a request are shielded, and answer it first.
+    end, as it does any other failure. Its other tasks are cancelled then; those that still work on a request are
+    shielded, and answer it first.
     """
-    ended = False
-    while not ended:
+    in_vain, served = 0, 0
+    while True:
+        problems: list[BaseException] = []
         try:
             await pyfuse3.main()
-            ended = True
-        except* BlockingIOError:
+        except* Exception as group:
+            problems = list(_each(group))
+        if not problems or any(isinstance(problem, ConnectionAbortedError) for problem in problems):
+            return None  # unmounted, or taken away by force
+        if all(isinstance(problem, BlockingIOError) for problem in problems):
             _log.debug("a request was withdrawn")
+            continue
+        for problem in problems:
+            _log.info("the loop of pyfuse3 begins again after: %r", problem)
+            if settings.debug is not None:
+                settings.debug("".join(traceback.format_exception(problem)))
+        requests = sum(settings.counters.requests)
+        in_vain = in_vain + 1 if requests == served else 0
+        served = requests
+        if in_vain == FAILURES_IN_VAIN:
+            return problems[0]
+        await trio.sleep(RETRY_SECONDS)
+
+
+def _each(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _each(error)
+        else:
+            yield error
 
 
 async def _shielded(work: Awaitable[Result]) -> Result:

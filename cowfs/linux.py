@@ -144,8 +144,9 @@ def chmod(dir_fd: int, name: bytes, mode: int) -> None:
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     """fallocate(2) with every ``FALLOC_FL_*`` mode; offset and length in bytes."""
-    if _libc.fallocate(fd, mode, offset, length) != 0:
-        _raise_errno()
+    while _libc.fallocate(fd, mode, offset, length) != 0:
+        if ctypes.get_errno() != errno.EINTR:  # a signal for us is none for the caller
+            _raise_errno()
 
 
 def birth_time(dir_fd: int, name: bytes) -> int | None:

@@ -10,6 +10,7 @@ import os
 import re
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
@@ -199,8 +200,11 @@ def _serve(request: MountRequest, when_mounted: Callable[[], None]) -> None:
         os.chdir("/")
         when_mounted()
         trio.run(mount.serve)
-    finally:
-        mount.close()
+    except BaseException:
+        with suppress(Exception):  # what ended it is the news
+            mount.close()
+        raise
+    mount.close()
 
 
 def _in_background(request: MountRequest) -> int:

@@ -6,6 +6,10 @@ from cowfs.fuse.protocol.opcodes import OPCODE_LIMIT, Opcode
 from cowfs.fuse.statistics import MountFacts, Requests, Statistics
 from cowfs.union.uses import Uses
 
+FAILURES_IN_VAIN = 100
+"""Reading /dev/fuse may fail, for want of memory say, and the mount lives on: so often until a request comes again."""
+RETRY_SECONDS = 0.01
+
 
 class Counters:
     """Requests by opcode, and nanoseconds spent in the handler: lists, since they are counted on the hot path."""

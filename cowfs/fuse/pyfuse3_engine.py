@@ -14,16 +14,16 @@ import logging
 import os
 import time
 import traceback
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from functools import partial
-from typing import TypeVar
+from typing import NoReturn, TypeVar, cast
 
 import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError
 
-from cowfs.fuse.device import Device
-from cowfs.fuse.engine import EngineSettings
+from cowfs.fuse.device import Device, MountError
+from cowfs.fuse.engine import FAILURES_IN_VAIN, RETRY_SECONDS, EngineSettings
 from cowfs.fuse.observer import NO_NODE, Observer, SeenRequest
 from cowfs.fuse.protocol import abi
 from cowfs.fuse.protocol.messages import opcode_name
@@ -40,7 +40,7 @@ from cowfs.fuse.pyfuse3_values import (
     entry_attributes,
     negative_entry,
 )
-from cowfs.fuse.slow import SlowWork
+from cowfs.fuse.slow import SlowWork, TakesLongError
 from cowfs.fuse.statistics import STATISTICS_NAME
 from cowfs.union import data, dirs, files, rename, xattrs
 from cowfs.union.attrs import Attributes, Changes, get_attributes, set_attributes, statfs
@@ -66,26 +66,52 @@ async def serve(device: Device, tree: Tree, settings: EngineSettings) -> None:
     # libfuse takes a mounted device by this name, and closes it at the end.
     pyfuse3.init(PyfuseOperations(tree, settings), f"/dev/fd/{os.dup(device.fd)}", set())
     try:
-        await _main()
-    except* ConnectionAbortedError:
-        pass  # the mount was taken away by force
+        problem = await _main(settings)
+        if problem is not None:
+            _log.error("reading /dev/fuse failed: %s", problem)
+            with contextlib.suppress(MountError):
+                device.unmount(lazy=True)  # rather no mount than a dead one
     finally:
         pyfuse3.close(unmount=False)
 
 
-async def _main() -> None:
-    """pyfuse3's loop, begun again each time it stumbles.
+async def _main(settings: EngineSettings) -> BaseException | None:
+    """pyfuse3's loop, begun again each time it stumbles; what it cannot get over, if that ended it.
 
     When a caller is killed before its request is read, nothing is there to be read, and pyfuse3 takes that for the
-    end. Its other tasks are cancelled then; those that still work on a request are shielded, and answer it first.
+    end, as it does any other failure. Its other tasks are cancelled then; those that still work on a request are
+    shielded, and answer it first.
     """
-    ended = False
-    while not ended:
+    in_vain, served = 0, 0
+    while True:
+        problems: list[BaseException] = []
         try:
             await pyfuse3.main()
-            ended = True
-        except* BlockingIOError:
+        except* Exception as group:
+            problems = list(_each(group))
+        if not problems or any(isinstance(problem, ConnectionAbortedError) for problem in problems):
+            return None  # unmounted, or taken away by force
+        if all(isinstance(problem, BlockingIOError) for problem in problems):
             _log.debug("a request was withdrawn")
+            continue
+        for problem in problems:
+            _log.info("the loop of pyfuse3 begins again after: %r", problem)
+            if settings.debug is not None:
+                settings.debug("".join(traceback.format_exception(problem)))
+        requests = sum(settings.counters.requests)
+        in_vain = in_vain + 1 if requests == served else 0
+        served = requests
+        if in_vain == FAILURES_IN_VAIN:
+            return problems[0]
+        await trio.sleep(RETRY_SECONDS)
+
+
+def _each(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _each(error)
+        else:
+            yield error
 
 
 async def _shielded(work: Awaitable[Result]) -> Result:
@@ -127,6 +153,9 @@ class PyfuseOperations(pyfuse3.Operations):
         try:
             try:
                 return operation()
+            except TakesLongError as slow:
+                counters.slow += 1
+                return cast(Result, await _shielded(slow.work()))
             except (CopyUpNeeded, OSError) as problem:
                 if isinstance(problem, OSError) and not self._slow.may_only_look_full(problem):
                     raise
@@ -179,10 +208,10 @@ class PyfuseOperations(pyfuse3.Operations):
         return await self._do(Opcode.LOOKUP, operation, SeenRequest(parent_inode, names=(name,)))
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
-        self._settings.counters.requests[Opcode.BATCH_FORGET] += 1
         for number, count in inode_list:
             self._written_by_users.discard(number)  # only after the last close
-            self._tree.nodes.forget(number, count)
+            with contextlib.suppress(FUSEError):  # nobody waits for an answer
+                await self._do(Opcode.FORGET, partial(self._tree.nodes.forget, number, count), SeenRequest(number))
 
     async def mknod(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, rdev: int, ctx: Context
@@ -337,22 +366,14 @@ class PyfuseOperations(pyfuse3.Operations):
         return await self._do(Opcode.OPEN, operation, SeenRequest(inode, flags))
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
-        node = self._tree.nodes.find(fh)
-        if node is None:
-            raise FUSEError(errno.ESTALE)
-        try:
-            return await self._do(Opcode.READ, partial(self._read_at_once, node, off, size), SeenRequest(fh), off, size)
-        except FUSEError as error:
-            if error.errno != errno.EAGAIN:
-                raise
-        self._settings.counters.slow += 1
-        try:
-            return await _shielded(self._slow.read(node, off, size))
-        except OSError as error:
-            raise FUSEError(error.errno or errno.EIO) from None
+        def operation() -> bytes:
+            node = self._node(fh)
+            try:
+                return bytes(data.read(self._tree, node, off, size, at_once=memoryview(bytearray(size))))
+            except BlockingIOError:
+                raise TakesLongError(partial(self._slow.read, node, off, size)) from None
 
-    def _read_at_once(self, node: Node, offset: int, size: int) -> bytes:
-        return bytes(data.read(self._tree, node, offset, size, at_once=memoryview(bytearray(size))))
+        return await self._do(Opcode.READ, operation, SeenRequest(fh), off, size)
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         def operation() -> int:
@@ -373,23 +394,24 @@ class PyfuseOperations(pyfuse3.Operations):
         await self._sync(Opcode.FSYNCDIR, self._open_directories.get(fh, fh), datasync)
 
     async def _sync(self, opcode: Opcode, number: int, data_only: bool) -> None:
-        self._settings.counters.requests[opcode] += 1
-        if not self._settings.durable:
-            raise FUSEError(errno.ENOSYS)  # asked once only
-        try:
-            await _shielded(self._slow.sync(self._node(number), data_only=data_only))
-        except OSError as error:
-            raise FUSEError(error.errno or errno.EIO) from None
+        def operation() -> NoReturn:
+            if not self._settings.durable:
+                raise OSError(errno.ENOSYS, "")  # asked once only
+            raise TakesLongError(partial(self._slow.sync, self._node(number), data_only=data_only))
+
+        await self._do(opcode, operation, SeenRequest(number))
 
     # Directories
 
     async def opendir(self, inode: InodeT, ctx: Context) -> FileHandleT:
-        self._settings.counters.requests[Opcode.OPENDIR] += 1
-        if self._ordered is None:
-            return FileHandleT(inode)
-        handle = self._ordered.open()
-        self._open_directories[handle] = inode
-        return FileHandleT(handle)
+        def operation() -> FileHandleT:
+            if self._ordered is None:
+                return FileHandleT(inode)
+            handle = self._ordered.open()
+            self._open_directories[handle] = inode
+            return FileHandleT(handle)
+
+        return await self._do(Opcode.OPENDIR, operation, SeenRequest(inode))
 
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         def operation() -> None:
@@ -418,10 +440,12 @@ class PyfuseOperations(pyfuse3.Operations):
         await self._do(Opcode.READDIRPLUS, operation, SeenRequest(self._open_directories.get(fh, fh)), start_id)
 
     async def releasedir(self, fh: FileHandleT) -> None:
-        self._settings.counters.requests[Opcode.RELEASEDIR] += 1
-        if self._ordered is not None:
-            self._ordered.close(fh)
-            del self._open_directories[fh]
+        def operation() -> None:
+            if self._ordered is not None:
+                self._ordered.close(fh)
+                del self._open_directories[fh]
+
+        await self._do(Opcode.RELEASEDIR, operation, SeenRequest(fh))
 
 
 def _forget_attributes(node: Node) -> None:

@@ -6,7 +6,7 @@ union: a borrowed descriptor to read from or to sync, or the copying part of a c
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
 import trio
@@ -17,10 +17,20 @@ from cowfs.union.nodes import Node
 from cowfs.union.tree import Tree
 
 Result = TypeVar("Result")
+Reply = bytes | memoryview | None
+Work = Callable[[], Awaitable[Reply]]
 
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _PAUSES = (0.002, 0.02, 0.2)
 """Seconds to wait for the kernel to forget what was unlinked, one after the other."""
+
+
+class TakesLongError(Exception):
+    """Not a failure: the answer is not at hand, and `work` gets it without stalling other requests."""
+
+    def __init__(self, work: Work) -> None:
+        super().__init__()
+        self.work = work
 
 
 class SlowWork:
@@ -49,6 +59,7 @@ class SlowWork:
             try:
                 if isinstance(problem, CopyUpNeeded):
                     await self._copy_up(problem.node)
+                    await trio.lowlevel.checkpoint_if_cancelled()  # no change is made for a caller that was killed
                 return operation()
             except CopyUpNeeded as again:
                 problem = again

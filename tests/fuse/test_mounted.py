@@ -1,16 +1,21 @@
 """What only shows on a mount: nobody waits for another's large file, and which requests the kernel needs at all."""
 
+import errno
 import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from cowfs.fuse.slow import SlowWork
 from cowfs.fuse.statistics import read_statistics
+from cowfs.union import data
+from cowfs.union.nodes import Nodes
+from tests.harness.actions import error_of
 from tests.harness.bench import Workbench
 from tests.harness.mounts import Mount
 from tests.harness.trees import directory, file
@@ -46,25 +51,22 @@ def large(bench: Workbench) -> Mount:
 
 
 def test_a_large_copy_up_stalls_nobody(large: Mount) -> None:
-    done: list[float] = []
-
-    def change() -> None:
+    def change() -> float:
         with open(large.point / "large", "r+b") as content:
             content.write(b"changed")
-        done.append(time.monotonic())
+        return time.monotonic()
 
     started = time.monotonic()
-    writer = threading.Thread(target=change)
-    writer.start()
     waits: list[float] = []
-    for number in range(SMALL_FILES):
-        if done:
-            break
-        before = time.monotonic()
-        os.stat(large.point / "small" / f"{number:03}")
-        waits.append(time.monotonic() - before)
-    writer.join()
-    copying = done[0] - started
+    with ThreadPoolExecutor(1) as pool:  # whatever happens, the thread ends with the test
+        changed = pool.submit(change)
+        for number in range(SMALL_FILES):
+            if changed.done():
+                break
+            before = time.monotonic()
+            os.stat(large.point / "small" / f"{number:03}")
+            waits.append(time.monotonic() - before)
+    copying = changed.result() - started
     assert len(waits) > 20, f"{len(waits)} answers while copying took {copying:.2f} s"
     assert sorted(waits)[len(waits) // 2] < 0.02
     assert max(waits) < max(0.1, copying * 0.8)
@@ -163,3 +165,49 @@ def test_syncing_reaches_the_engine_only_where_it_means_something(bench: Workben
     cost = asked(mount, sync_everything)
     assert cost.get("FSYNC", 0) == (4 if durable else 0)
     assert cost.get("FSYNCDIR", 0) == (1 if durable else 0)
+
+
+@pytest.mark.parametrize("error", ["ENOMEM", "EAGAIN", "EIO"])
+def test_a_mount_outlives_failures_to_read_a_request(bench: Workbench, error: str) -> None:
+    mount = bench.mounted({"d": directory(), "d/f": file(b"content")})
+    inject = f"inject=read,readv,splice:error={error}:when=1+2"
+    command = ["strace", "-f", "-o", "/dev/null", "-P", "/dev/fuse", "-e", inject, "-p", str(mount.daemon)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as tracer:
+        assert tracer.stderr is not None
+        assert "attached" in tracer.stderr.readline()
+        try:
+            for number in range(20):
+                assert not os.path.exists(mount.point / "d" / f"missing{number}")
+                assert (mount.point / "d" / "f").read_bytes() == b"content"
+        finally:
+            tracer.send_signal(signal.SIGINT)
+    mount.allowed_log = "(?m)^fuse: splice from device: .*"
+
+
+def broken(*_: object, **__: object) -> bytes:
+    raise RuntimeError("planted")
+
+
+def would_block(*_: object, **__: object) -> bytes:
+    raise BlockingIOError(errno.EAGAIN, "")
+
+
+@pytest.mark.parametrize("read", [broken, would_block], ids=["at-once", "in-a-thread"])
+def test_a_mount_outlives_a_defect(bench: Workbench, read: Callable[..., bytes]) -> None:
+    def plant() -> None:
+        vars(data)["read"] = read
+        for owner, name in ((SlowWork, "read"), (SlowWork, "sync"), (Nodes, "forget")):
+            setattr(owner, name, broken)
+
+    mount = bench.mount(bench.base({"f": file(b"content")}), start=False)
+    mount.options = ("-o", "allow_other", "--sync")
+    mount.sabotage = plant
+    mount.start()
+    mount.allowed_log = r"(?m)^cowfs: \w+ failed unexpectedly: RuntimeError: planted$"
+    assert error_of((mount.point / "f").read_bytes) == "EIO"
+    descriptor = os.open(mount.point / "f", os.O_RDWR)
+    os.write(descriptor, b"changed")
+    assert error_of(lambda: os.fsync(descriptor)) == "EIO"
+    os.close(descriptor)
+    os.unlink(mount.point / "f")
+    assert os.listdir(mount.point) == []

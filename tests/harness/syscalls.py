@@ -92,6 +92,11 @@ def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
     _check(_libc.fallocate(fd, mode, ctypes.c_int64(offset), ctypes.c_int64(length)))
 
 
+def once(name: str, fd: int, *arguments: bytes | int) -> int:
+    """A call of the C library on a descriptor, which Python does not make again after EINTR."""
+    return _check(getattr(_libc, name)(fd, *(ctypes.c_long(a) if isinstance(a, int) else a for a in arguments)))
+
+
 def link_descriptor(fd: int, target: bytes, target_dir: int = AT_FDCWD) -> None:
     """linkat(2) with AT_EMPTY_PATH: give an open file a name."""
     _check(_libc.linkat(fd, b"", target_dir, target, AT_EMPTY_PATH), target)

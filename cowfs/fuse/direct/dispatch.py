@@ -9,23 +9,27 @@ import logging
 import threading
 import time
 import traceback
-from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
 import trio
 
+from cowfs.fuse.callers import is_being_killed
 from cowfs.fuse.direct.arguments import Message
-from cowfs.fuse.direct.handlers import Handlers, Reply, TakesLongError, Work
+from cowfs.fuse.direct.handlers import Handlers
 from cowfs.fuse.engine import EngineSettings
-from cowfs.fuse.protocol import messages
+from cowfs.fuse.protocol import abi, messages
 from cowfs.fuse.protocol.opcodes import OPCODE_LIMIT
-from cowfs.fuse.slow import SlowWork
+from cowfs.fuse.slow import Reply, SlowWork, TakesLongError, Work
 from cowfs.union.copyup import CopyUpNeeded
 from cowfs.union.tree import Tree
 
-INTERRUPTS_KEPT = 64
+LOOK_SECONDS = 0.05
+"""How often to look whether those who wait are being killed."""
+
+_THREAD = abi.IN_HEADER.fields.index("pid")
 
 _log = logging.getLogger("cowfs")
 
@@ -47,6 +51,21 @@ class Replies(Protocol):
         """The same for a reply that a task gives, when other requests have been answered since."""
 
 
+@dataclass(eq=False)
+class SlowRequest:
+    """One that is worked on in a task."""
+
+    unique: int
+    opcode: int
+    thread: int
+    """Of the caller, 0 if unknown."""
+    work: Work
+    give: GiveReply
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+    let_go: bool = False
+    """Answered before the work was done."""
+
+
 class Dispatcher:
     def __init__(self, tree: Tree, settings: EngineSettings) -> None:
         self.lock = threading.Lock()
@@ -55,12 +74,11 @@ class Dispatcher:
         self._slow = SlowWork(tree)
         self.handlers = Handlers(tree, settings, self._slow, self._interrupt)
         self._table = self.handlers.table
-        self.slow_requests: dict[int, trio.CancelScope] = {}
-        """Requests that are being worked on in tasks, by their unique number."""
-        self._interrupted: deque[int] = deque(maxlen=INTERRUPTS_KEPT)
-        """Unique numbers, the last ones, of which nothing was known: their requests come from a queue, if at all."""
-        self._early_requests: list[tuple[int, trio.CancelScope, Work, GiveReply]] = []
+        self.slow_requests: dict[int, SlowRequest] = {}
+        """By their unique number."""
+        self._early_requests: list[SlowRequest] = []
         """Those that came before there could be tasks."""
+        self._watching = False
         self._nursery: trio.Nursery | None = None
         self._trio: trio.lowlevel.TrioToken | None = None
         self._thread = 0
@@ -75,7 +93,7 @@ class Dispatcher:
         self._thread = threading.get_ident()
         self._nursery = nursery
         for early in self._early_requests:
-            nursery.start_soon(self._finish, *early)
+            self._start_soon(early)
 
     def answer(self, to: Replies, opcode: int, unique: int, node: int, message: Message, length: int) -> None:
         """Replies now or later, and counts. `message` is good until the return, and may be longer than `length`."""
@@ -92,15 +110,16 @@ class Dispatcher:
         try:
             body = self._table[opcode](node, message)
         except TakesLongError as slow:
-            self._start(unique, slow.work, to)
+            self._start(unique, opcode, slow.work, to, message)
         except (CopyUpNeeded, OSError) as problem:
             if isinstance(problem, OSError) and not self._slow.may_only_look_full(problem):
                 self._reply(to.reply, unique, b"", problem.errno or errno.EIO)
                 return
             again = partial(self._table[opcode], node, bytes(memoryview(message)[:length]))
-            self._start(unique, partial(self._slow.finish, again, problem), to)
+            self._start(unique, opcode, partial(self._slow.finish, again, problem), to, message)
         except Exception as error:  # whatever a handler does wrong must not end the mount
-            self._failed(to.reply, unique, opcode, error)
+            self._log_defect(opcode, error)
+            self._reply(to.reply, unique, b"", errno.EIO)
         else:
             if body is not None:
                 self._reply(to.reply, unique, body)
@@ -110,53 +129,68 @@ class Dispatcher:
             self._debug(messages.describe_reply(unique, number, len(body)))
         give(unique, body, number)
 
-    def _failed(self, give: GiveReply, unique: int, opcode: int, error: Exception) -> None:
-        """A defect in cowfs: the caller gets EIO, the log one line, and --debug the traceback."""
+    def _log_defect(self, opcode: int, error: Exception) -> None:
+        """The caller gets EIO, the log one line, and --debug the traceback."""
         _log.error("%s failed unexpectedly: %s: %s", messages.opcode_name(opcode), type(error).__name__, error)
         if self._debug is not None:
             self._debug("".join(traceback.format_exception(error)))
-        self._reply(give, unique, b"", errno.EIO)
 
     # Requests that take long
 
-    def _start(self, unique: int, work: Work, to: Replies) -> None:
+    def _start(self, unique: int, opcode: int, work: Work, to: Replies, message: Message) -> None:
         self._counters.slow += 1
-        scope = self.slow_requests[unique] = trio.CancelScope()
-        if unique in self._interrupted:
-            scope.cancel()
+        thread = abi.IN_HEADER.unpack_from(message)[_THREAD]
+        request = self.slow_requests[unique] = SlowRequest(unique, opcode, thread, work, to.late)
         if self._nursery is None or self._trio is None:  # the mount can be used a moment before it is settled
-            self._early_requests.append((unique, scope, work, to.late))
+            self._early_requests.append(request)
         elif threading.get_ident() == self._thread:
-            self._start_soon(unique, scope, work, to.late)
+            self._start_soon(request)
         else:
             with suppress(trio.RunFinishedError):
-                self._trio.run_sync_soon(self._start_soon, unique, scope, work, to.late)
+                self._trio.run_sync_soon(self._start_soon, request)
 
-    def _start_soon(self, unique: int, scope: trio.CancelScope, work: Work, give: GiveReply) -> None:
+    def _start_soon(self, request: SlowRequest) -> None:
         if self._nursery is not None:
-            self._nursery.start_soon(self._finish, unique, scope, work, give)
+            self._nursery.start_soon(self._finish, request)
+            if not self._watching:
+                self._watching = True
+                self._nursery.start_soon(self._watch)
 
-    async def _finish(self, unique: int, scope: trio.CancelScope, work: Work, give: GiveReply) -> None:
+    async def _finish(self, request: SlowRequest) -> None:
         body: Reply = None
+        number = 0
         try:
-            with scope:
-                body = await work()
+            with request.scope:
+                body = await request.work()
         except OSError as error:
-            self._reply(give, unique, b"", error.errno or errno.EIO)
+            number = error.errno or errno.EIO
         except Exception as error:
-            self._failed(give, unique, 0, error)
-        else:
-            if scope.cancelled_caught:
-                self._reply(give, unique, b"", errno.EINTR)
-            elif body is not None:
-                self._reply(give, unique, body)
+            self._log_defect(request.opcode, error)
+            number = errno.EIO
         finally:
-            del self.slow_requests[unique]
+            del self.slow_requests[request.unique]
+        if not request.let_go and (number or body is not None):
+            self._reply(request.give, request.unique, body or b"", number)
+
+    # Callers that are killed
 
     def _interrupt(self, unique: int) -> None:
-        """The caller got a signal. What was answered at once is past that; what takes long is given up."""
-        scope = self.slow_requests.get(unique)
-        if scope is not None:
-            scope.cancel()
-        else:
-            self._interrupted.append(unique)
+        """The caller got a signal, its first since it waits. If it is not known yet, `_watch` will see to it."""
+        request = self.slow_requests.get(unique)
+        if request is not None:
+            self._let_go_if_killed(request)
+
+    async def _watch(self) -> None:
+        """Until no work is left. The kernel tells of the first signal only, and that need not be the deadly one."""
+        while self.slow_requests:
+            await trio.sleep(LOOK_SECONDS)
+            for request in list(self.slow_requests.values()):
+                self._let_go_if_killed(request)
+        self._watching = False
+
+    def _let_go_if_killed(self, request: SlowRequest) -> None:
+        """It need not wait for what cannot be cancelled, as a copy-up; nothing is done for it after that."""
+        if not request.let_go and is_being_killed(request.thread):
+            request.let_go = True
+            request.scope.cancel()
+            self._reply(request.give, request.unique, b"", errno.EINTR)

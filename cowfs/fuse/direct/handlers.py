@@ -10,7 +10,7 @@ unlinked. What is left, a mode that a write cleared of setuid, the union tells t
 """
 
 import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from errno import ENOENT, ENOSYS, ENOTDIR, ENOTTY, ENXIO
 from functools import partial
@@ -22,7 +22,7 @@ from cowfs.fuse.protocol import abi, file_flags, messages, negotiation
 from cowfs.fuse.protocol.abi import InitFlag
 from cowfs.fuse.protocol.messages import HEADER_SIZE, NEGATIVE_ENTRY, NO_ENTRY, dirent, dirent_size
 from cowfs.fuse.protocol.opcodes import OPCODE_LIMIT, Opcode
-from cowfs.fuse.slow import SlowWork
+from cowfs.fuse.slow import Reply, SlowWork, TakesLongError
 from cowfs.fuse.statistics import STATISTICS_NAME
 from cowfs.union import data, dirs, files, rename, xattrs
 from cowfs.union.attrs import (
@@ -39,23 +39,13 @@ from cowfs.union.readdir_order import OrderedDirectories
 from cowfs.union.rename import Name
 from cowfs.union.tree import Tree
 
-Reply = bytes | memoryview | None
 Handler = Callable[[int, Message], Reply]
-Work = Callable[[], Awaitable[Reply]]
 
 ROOT_NAME = "root"
 ROOT_ALIAS = 1 << 32
 """The kernel's number for the union's root when that is not the FUSE root; node numbers have 32 bits."""
 
 _OPENED = abi.OPEN_OUT.pack(0, abi.FOPEN_KEEP_CACHE | abi.FOPEN_NOFLUSH, 0)
-
-
-class TakesLongError(Exception):
-    """Not a failure: the answer is not at hand, and `work` gets it without stalling other requests."""
-
-    def __init__(self, work: Work) -> None:
-        super().__init__()
-        self.work = work
 
 
 class Handlers:

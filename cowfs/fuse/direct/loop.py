@@ -23,7 +23,7 @@ from cowfs.fuse.direct.affinity import STREAK, Affinity
 from cowfs.fuse.direct.dispatch import Dispatcher, GiveReply
 from cowfs.fuse.direct.handlers import ROOT_NAME
 from cowfs.fuse.direct.uring_queues import Queues
-from cowfs.fuse.engine import EngineSettings
+from cowfs.fuse.engine import FAILURES_IN_VAIN, RETRY_SECONDS, EngineSettings
 from cowfs.fuse.protocol import abi, messages
 from cowfs.fuse.protocol.abi import InitFlag
 from cowfs.fuse.protocol.messages import HEADER_SIZE
@@ -64,6 +64,8 @@ class DirectEngine:
         self._ended = False
         self._problem = ""
         """Why it ended, if not as it should."""
+        self._in_vain = 0
+        """How often reading has failed since the last request."""
         self._affinity = Affinity()
         self._last_thread = 0
         self._streak = 0
@@ -153,10 +155,9 @@ class DirectEngine:
             except OSError as error:
                 if error.errno in (errno.EAGAIN, errno.EINTR, errno.ENOENT):
                     continue  # ENOENT: the caller was killed before its request was read
-                self._ended = True
-                if error.errno != errno.ENODEV:
-                    self._problem = f"reading /dev/fuse failed: {error.strerror}"
+                self._reading_failed(error)
                 return
+            self._in_vain = 0
             if length < HEADER_SIZE:
                 self._ended = True  # no device ends so, but a socket in a test
                 return
@@ -175,6 +176,17 @@ class DirectEngine:
             if clock() > deadline:
                 break
         self._last_thread, self._streak = last_thread, streak
+
+    def _reading_failed(self, error: OSError) -> None:
+        """The end, or no memory: the kernel has then refused that one request itself, and others follow."""
+        self._in_vain += 1
+        final = error.errno in (errno.ENODEV, errno.ECONNABORTED, errno.EBADF)
+        if not final and self._in_vain < FAILURES_IN_VAIN:
+            time.sleep(RETRY_SECONDS)
+            return
+        self._ended = True
+        if error.errno != errno.ENODEV:
+            self._problem = f"reading /dev/fuse failed: {error.strerror}"
 
     def _has_request(self, linger_ms: int) -> bool:
         """Waits for a request, as long as that is cheaper than leaving the wait to trio."""
@@ -216,8 +228,11 @@ class _DeviceReplies:
                 os.writev(self._fd, (header, body))
         except OSError as error:
             # ENOENT: the request was interrupted and nobody waits for it. ENODEV: the next read will say so too.
-            if error.errno not in (errno.ENOENT, errno.ENODEV):
-                _log.error("the kernel refused the reply to request %d: %s", unique, error.strerror)
+            if error.errno in (errno.ENOENT, errno.ENODEV):
+                return
+            _log.error("the kernel refused the reply to request %d: %s", unique, error.strerror)
+            if number != errno.EIO:  # the caller must not wait for ever
+                self.reply(unique, b"", errno.EIO)
 
     @property
     def late(self) -> GiveReply:

@@ -187,8 +187,14 @@ class _Worker(threading.Thread):
                         place.reply(unique, body, number)
                     self._await_wake(ring)
                 else:
-                    with lock:
-                        self._answer(places[tag])
+                    place = places[tag]
+                    unique = abi.IN_HEADER.unpack_from(place.header)[2]
+                    try:
+                        with lock:
+                            self._answer(place)
+                    except Exception as error:  # must not end the thread, for which other callers would wait
+                        _log.error("a request failed unexpectedly: %s: %s", type(error).__name__, error)
+                        place.reply(unique, b"", errno.EIO)
 
     def _answer(self, place: "_Place") -> None:
         length, opcode, unique, node, _, _, _, _, _ = abi.IN_HEADER.unpack_from(place.header)

@@ -97,8 +97,8 @@ def tmpfile(tree: Tree, parent: Directory, mode: int, caller: Caller) -> Node:
     try:
         owner = owner_of_new(tree, parent, caller)
         os.fchown(fd, owner.uid, owner.gid)
-        if mode & ~0o777:
-            os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) | stat.S_IMODE(mode))
+        if special := stat.S_IMODE(mode) & ~0o777:  # the rest of the mode a default ACL may have changed
+            os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) | special)
         status = os.fstat(fd)
         number = tree.numbers.number(status.st_dev, status.st_ino)
         if tree.nodes.find(number) is not None:

@@ -1,7 +1,8 @@
 """Directory listings, merged, with cookies that stay good while entries come and go.
 
-A cookie is the position behind an entry: small (32-bit programs store it in 31 bits), growing, never used twice. An
-entry that is there throughout a reader's walk is seen exactly once, whatever others do meanwhile (POSIX readdir).
+A cookie is the position behind an entry: small (32-bit programs store it in 31 bits), never used twice. An entry that
+is there throughout a reader's walk is seen exactly once, whatever others do meanwhile (POSIX readdir); one that was
+added meanwhile is before all readers, so that a walk ends although its names go and come back.
 A listing nobody changed is the same whenever it is made, so it may be dropped and made again; a changed one is kept
 as long as its node.
 """
@@ -9,7 +10,7 @@ as long as its node.
 import os
 import stat
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -20,6 +21,7 @@ from cowfs.union.tree import SELF, Tree
 
 _SELF_COOKIE = 1
 _PARENT_COOKIE = 2
+_LAST_COOKIE = (1 << 31) - 2
 _LISTINGS_KEPT = 256
 
 
@@ -31,16 +33,17 @@ class Entry(NamedTuple):
 
 
 class Listing:
-    """The names of one directory in the order of their cookies."""
+    """The names of one directory. They lie here in the order opposite to that in which they are read."""
 
     def __init__(self, entries: dict[bytes, tuple[int, int]]) -> None:
         """``entries``: name -> (type, node number or 0 as long as it was not looked up)."""
-        names = sorted(entries)
+        names = sorted(entries, reverse=True)
         self._names: list[bytes | None] = [*names]
         self._types = array("H", (entries[name][0] for name in names))
         self.numbers = array("L", (entries[name][1] for name in names))
-        self._cookies = array("L", range(_PARENT_COOKIE + 1, _PARENT_COOKIE + 1 + len(entries)))
-        self._next_cookie = _PARENT_COOKIE + 1 + len(entries)
+        # Negative, so that they grow with the position.
+        self._cookies = array("l", range(-_LAST_COOKIE, len(entries) - _LAST_COOKIE))
+        self._next_cookie = _LAST_COOKIE - len(entries)
         self._index: dict[bytes, int] | None = None
         self._removed = 0
         self.changed = False
@@ -52,10 +55,10 @@ class Listing:
 
     def after(self, cookie: int) -> Iterator[tuple[int, bytes, int, int]]:
         """(position, name, cookie, type) of what comes behind a cookie."""
-        for position in range(bisect_right(self._cookies, cookie), len(self._names)):
+        for position in range(bisect_left(self._cookies, -cookie) - 1, -1, -1):
             name = self._names[position]
             if name is not None:
-                yield position, name, self._cookies[position], self._types[position]
+                yield position, name, -self._cookies[position], self._types[position]
 
     def put(self, name: bytes, kind: int) -> None:
         """A name is there now, or is something else now."""
@@ -67,8 +70,8 @@ class Listing:
             self._names.append(name)
             self._types.append(kind)
             self.numbers.append(0)
-            self._cookies.append(self._next_cookie)
-            self._next_cookie += 1
+            self._cookies.append(-self._next_cookie)
+            self._next_cookie -= 1
         else:
             self.subdirectories -= self._types[position] == stat.S_IFDIR
             self._types[position] = kind
@@ -96,7 +99,7 @@ class Listing:
         self._names = [self._names[position] for position in kept]
         self._types = array("H", (self._types[position] for position in kept))
         self.numbers = array("L", (self.numbers[position] for position in kept))
-        self._cookies = array("L", (self._cookies[position] for position in kept))
+        self._cookies = array("l", (self._cookies[position] for position in kept))
         self._index = None
         self._removed = 0
 

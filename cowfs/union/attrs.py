@@ -13,7 +13,7 @@ from cowfs.union.quota import Quota
 from cowfs.union.readdir import count_subdirectories
 from cowfs.union.tree import Tree
 
-NOW = -1
+NOW = linux.Moment.NOW
 
 # Large enough that stdio reads and writes in few, large pieces: each is a request.
 BLOCK_SIZE = 128 * 1024
@@ -52,8 +52,8 @@ class Changes:
     uid: int | None = None
     gid: int | None = None
     size: int | None = None
-    atime_ns: int | None = None
-    mtime_ns: int | None = None
+    atime_ns: int | linux.Moment | None = None
+    mtime_ns: int | linux.Moment | None = None
     # The caller may not keep setuid and setgid bits over a change of the content.
     kill_privileges: bool = False
 

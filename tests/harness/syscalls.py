@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
+AT_SYMLINK_NOFOLLOW = 0x100
 AT_SYMLINK_FOLLOW = 0x400
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -97,10 +98,10 @@ def link_descriptor(fd: int, target: bytes, target_dir: int = AT_FDCWD) -> None:
     _check(_libc.linkat(fd, b"", target_dir, target, AT_EMPTY_PATH), target)
 
 
-def set_times(path: bytes, accessed: tuple[int, int], modified: tuple[int, int]) -> None:
+def set_times(path: bytes, accessed: tuple[int, int], modified: tuple[int, int], *, follow: bool = True) -> None:
     """utimensat(2) with (seconds, nanoseconds) pairs, so that UTIME_NOW and UTIME_OMIT can be given."""
     times = (_Timespec * 2)(_Timespec(*accessed), _Timespec(*modified))
-    _check(_libc.utimensat(AT_FDCWD, path, times, 0), path)
+    _check(_libc.utimensat(AT_FDCWD, path, times, 0 if follow else AT_SYMLINK_NOFOLLOW), path)
 
 
 class DirectoryStream:

@@ -59,6 +59,36 @@ def test_now_and_omit(bench: Workbench) -> None:
     assert actions.error_of(lambda: syscalls.set_times(path, (0, 1_000_000_000), (0, 0))) == "EINVAL"
 
 
+SECOND = 1_000_000_000
+SPECIAL_TIMES = (-1, 0, 1, -SECOND, -SECOND - 1, -(2**31) * SECOND, -(2**31) * SECOND - 1, 2**31 * SECOND - 1,
+                 2**31 * SECOND, 15_032_385_535 * SECOND + 999_999_999, 15_032_385_536 * SECOND, 2**33 * SECOND,
+                 syscalls.UTIME_NOW, syscalls.UTIME_OMIT)  # fmt: skip
+"""The last two are nanoseconds, too, and no more than that; 15032385536 is in 2446, where ext4's times end."""
+
+
+@pytest.mark.parametrize("place", ["tmpfs", "ext4"], indirect=True)
+def test_every_time_is_a_time(bench: Workbench) -> None:
+    """None is taken for "now" or "leave it": -1 ns, that is 1969-12-31 23:59:59.999999999, included."""
+
+    def operations(trial: Trial) -> None:
+        leave, now = (0, syscalls.UTIME_OMIT), (0, syscalls.UTIME_NOW)
+        for name in ("d/file", "d", "d/link", "d/sub/leaf", "."):
+            path = trial.path(name)
+            for moment in SPECIAL_TIMES:
+                pair = divmod(moment, SECOND)
+                for label, times in (("both", (pair, pair)), ("mtime", (leave, pair)), ("atime", (pair, leave))):
+                    os.utime(path, ns=(5, 7), follow_symlinks=False)
+                    trial.attempt(f"{name} {moment} {label}", syscalls.set_times, path, *times, follow=False)
+                    status = os.lstat(path)
+                    trial.note(f"{name} {moment} {label} set", (status.st_atime_ns, status.st_mtime_ns))
+                before = time.time_ns() - CLOCK_TICK_NS
+                syscalls.set_times(path, pair, now, follow=False)
+                status = os.lstat(path)
+                trial.note(f"{name} {moment} with now", (status.st_atime_ns, status.st_mtime_ns >= before))
+
+    bench.compare(BASE, operations)
+
+
 @pytest.mark.parametrize(
     "change",
     [

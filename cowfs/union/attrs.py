@@ -12,6 +12,7 @@ from cowfs.union.nodes import Directory, Node
 from cowfs.union.quota import Quota
 from cowfs.union.readdir import count_subdirectories
 from cowfs.union.tree import Tree
+from cowfs.union.untouched import shown, touched
 
 NOW = linux.Moment.NOW
 
@@ -79,8 +80,10 @@ def lookup_attributes(tree: Tree, parent: Directory, name: bytes) -> tuple[Node,
 
 def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
     """The node's attributes, where the ``status`` of its content is at hand."""
+    ctime_ns, size, blocks = status.st_ctime_ns, status.st_size, status.st_blocks
     if isinstance(node, Directory):
         links = _directory_link_count(tree, node, status)
+        ctime_ns, size, blocks = shown(tree, node, status)
     elif status.st_nlink == 1 and node.sheltered_at is None and not node.unlinked and not tree.in_lower_index(node):
         links = 1
     else:
@@ -92,12 +95,12 @@ def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
         status.st_uid,
         status.st_gid,
         status.st_rdev,
-        status.st_size,
-        status.st_blocks + tree.variation.padding,
+        size,
+        blocks + tree.variation.padding,
         BLOCK_SIZE,
         status.st_atime_ns,
         status.st_mtime_ns,
-        status.st_ctime_ns,
+        ctime_ns,
     )
 
 
@@ -108,6 +111,7 @@ def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
     copy_up(tree, node, changes.size)
     if isinstance(node, Directory):
         node.passes_group_on = None
+    touched(tree, node)
     dir_fd, name = tree.locate(node)
     if changes.size is not None:
         fd = tree.file(node, writing=True)

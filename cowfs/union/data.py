@@ -10,6 +10,7 @@ from cowfs.union.attrs import drop_privileges
 from cowfs.union.copyup import copy_up
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import Tree
+from cowfs.union.untouched import touched
 
 # One copy_range copies no more than this, so that others get their turn; callers ask again for the rest.
 _COPY_AT_ONCE = 16 << 20
@@ -131,6 +132,8 @@ def set_flags(tree: Tree, node: Node, flags: int) -> None:
         kept = linux.get_flags(fd) & ~linux.FS_FL_USER_MODIFIABLE
         linux.set_flags(fd, kept | (flags & linux.FS_FL_USER_MODIFIABLE))
         tree.files.discard(node.number)  # it may have been opened for more than is allowed from now on
+        touched(tree, node)
+        tree.on_stale(node)  # its change time
     finally:
         os.close(fd)
 

@@ -18,6 +18,7 @@ from cowfs.union.layer import Layer, WritableLayer, opened_up
 from cowfs.union.lookup import number_of
 from cowfs.union.nodes import Directory
 from cowfs.union.tree import SELF, Tree
+from cowfs.union.untouched import touched
 
 _SELF_COOKIE = 1
 _PARENT_COOKIE = 2
@@ -142,12 +143,14 @@ def before_change(tree: Tree, directory: Directory) -> None:
 
 def entry_put(tree: Tree, directory: Directory, name: bytes, kind: int) -> None:
     """A name was added, or is another type now."""
+    touched(tree, directory)
     if isinstance(directory.listing, Listing):
         directory.listing.put(name, kind)
         tree.listings.pop(directory, None)
 
 
 def entry_removed(tree: Tree, directory: Directory, name: bytes) -> None:
+    touched(tree, directory)
     if isinstance(directory.listing, Listing):
         directory.listing.remove(name)
         tree.listings.pop(directory, None)

@@ -13,6 +13,7 @@ from cowfs.union.name_cache import name_made
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed, is_empty
 from cowfs.union.tree import Tree, discard
+from cowfs.union.untouched import touched
 
 # What a file system says of an attribute too long for it: such a rename has to be done by copying.
 _TOO_LONG = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
@@ -135,6 +136,7 @@ def _mark_for_move(
     tree: Tree, directory: Directory, old_parent: Directory, old_name: bytes, new_parent: Directory, new_name: bytes
 ) -> None:
     """Let a directory say where its lower content is, or that it has none, before it lies elsewhere."""
+    touched(tree, directory)
     parent_fd = tree.upper_fd(old_parent)
     if directory.lowers:
         path = tree.lower_path(directory)
@@ -167,6 +169,7 @@ def _take_away(tree: Tree, target: Directory, parent: Directory, name: bytes) ->
         else:
             discard(staging_fd, staged, stat.S_IFDIR)
     entry_removed(tree, parent, name)
+    touched(tree, target)
     target.unlinked = True
     target.lowers = ()
 

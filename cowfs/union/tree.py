@@ -9,6 +9,7 @@ import shutil
 import stat
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import NamedTuple
 
 from cowfs.union.fd_cache import DescriptorCache, cache_capacity
 from cowfs.union.hard_links import HardLinks
@@ -19,6 +20,15 @@ from cowfs.union.variation import NO_VARIATION, Variation
 from cowfs.union.whiteout import Marks, is_whiteout, make_whiteout, parse_identity
 
 SELF = b"."
+
+
+class Untouched(NamedTuple):
+    """What a directory shows, in stat(2)'s terms, as long as the change time of its content is this one."""
+
+    actual_ctime_ns: int
+    ctime_ns: int
+    size: int
+    blocks: int
 
 
 class Tree:
@@ -52,6 +62,8 @@ class Tree:
         # Directories whose names are known, the longest known first, and how many; name_cache.py keeps them few.
         self.named_directories: OrderedDict[Directory, None] = OrderedDict()
         self.names_kept = 0
+        # By number, since a directory may be forgotten and looked up again; owned by untouched.py.
+        self.untouched: dict[int, Untouched] = {}
         # Bytes that a copy-up may copy before the operation returns; beyond that CopyUpNeeded is raised.
         self.copy_up_inline_limit: int | None = None
         # Called when an operation other than setattr changed a node's attributes; an engine replaces it.

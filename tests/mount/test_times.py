@@ -14,7 +14,7 @@ import pytest
 from tests.harness import actions, syscalls
 from tests.harness.bench import Workbench
 from tests.harness.mounts import Mount
-from tests.harness.trees import OLD_NS, directory, file, link_to, symlink
+from tests.harness.trees import OLD_NS, Entry, directory, file, link_to, symlink
 from tests.harness.trial import CLOCK_TICK_NS, Trial
 
 BASE = {
@@ -240,3 +240,80 @@ def test_copying_a_tree_with_its_times_keeps_them(bench: Workbench) -> None:
         trial.note("time", _modified(trial.path("copy/sub/leaf")))
 
     bench.compare(BASE, operations)
+
+
+DEEP_CHANGES: dict[str, Callable[[bytes], object]] = {
+    "create": lambda top: actions.create(top + b"/a/b/c/new"),
+    "mkdir": lambda top: os.mkdir(top + b"/a/b/c/made"),
+    "symlink": lambda top: os.symlink(b"x", top + b"/a/b/c/made"),
+    "chmod of a file": lambda top: os.chmod(top + b"/a/b/c/file", 0o600),
+    "chmod of a directory": lambda top: os.chmod(top + b"/a/b/c", 0o700),
+    "utime of a directory": lambda top: os.utime(top + b"/a/b/c", ns=(OLD_NS, OLD_NS)),
+    "xattr of a directory": lambda top: os.setxattr(top + b"/a/b/c", "user.a", b"1"),
+    "write": lambda top: actions.append(top + b"/a/b/c/file", b"!"),
+    "truncate": lambda top: os.truncate(top + b"/a/b/c/file", 0),
+    "unlink": lambda top: os.unlink(top + b"/a/b/c/file"),
+    "rmdir": lambda top: os.rmdir(top + b"/a/b/empty"),
+    "link": lambda top: os.link(top + b"/a/b/c/file", top + b"/a/b/c/linked"),
+    "write to a hard link": lambda top: actions.append(top + b"/a/hard/one", b"!"),
+    "rename": lambda top: os.rename(top + b"/a/b/c/file", top + b"/a/b/c/moved"),
+    "rename in": lambda top: os.rename(top + b"/other/file", top + b"/a/b/c/moved"),
+    "rename of a directory": lambda top: os.rename(top + b"/a/b/c", top + b"/other/moved"),
+    "rename over a directory": lambda top: os.rename(top + b"/a/b/c", top + b"/a/b/empty"),
+    "replace": lambda top: os.rename(top + b"/other/file", top + b"/a/b/c/file"),
+    "chown of a link": lambda top: os.chown(top + b"/a/b/c/link", 5, 5, follow_symlinks=False),
+    "two, one below the other": lambda top: os.makedirs(top + b"/a/b/c/new/deeper"),
+    "rename from below": lambda top: os.rename(top + b"/a/b/c/file", top + b"/a/b/file"),
+}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("place", ["tmpfs", "ext4"], indirect=True)
+def test_a_change_moves_the_times_that_it_moves_on_an_ordinary_file_system(bench: Workbench) -> None:
+    """Of the directories above it none, although they are copied up; nor does their size change."""
+    description: dict[str, Entry] = {}
+    for number in range(len(DEEP_CHANGES)):
+        for name in ("a/b/c/file", "a/hard/one", "other/file"):
+            description[f"{number}/{name}"] = file(b"content")
+        description[f"{number}/a/hard/two"] = link_to(f"{number}/a/hard/one")
+        description[f"{number}/a/b/empty"] = directory()
+        description[f"{number}/a/b/c/link"] = symlink("file")
+
+    def operations(trial: Trial) -> None:
+        for number, (label, change) in enumerate(DEEP_CHANGES.items()):
+            top = trial.path(str(number))
+            above = [trial.path(), *sorted(path for path, _, _ in os.walk(top))]
+            before = {path: (os.lstat(path), syscalls.fresh_times(path)) for path in [*above, top + b"/a/b/c/file"]}
+            change(top)
+            for path, (status, times) in before.items():
+                name = os.path.relpath(path, trial.root)
+                if not os.path.lexists(path):
+                    continue
+                cached = os.lstat(path)
+                moved = [old != new for old, new in zip(times, syscalls.fresh_times(path), strict=True)]
+                trial.note(f"{label}: ctime and mtime of {name!r} moved", moved)
+                trial.note(f"{label}: cached", [cached.st_ctime_ns != times[0], cached.st_mtime_ns != times[1]])
+                if not moved[0]:
+                    assert (label, name, os.lstat(path).st_size) == (label, name, status.st_size)
+
+    bench.compare(description, operations)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("label", ["create", "chmod of a file", "unlink", "rename in", "write to a hard link"])
+def test_tar_does_not_see_a_directory_change_that_did_not(bench: Workbench, label: str) -> None:
+    description = {
+        "t/a/b/c/file": file(b"content"),
+        "t/a/hard/one": file(),
+        "t/a/hard/two": link_to("t/a/hard/one"),
+        "t/other/file": file(),
+        "t/a/b/empty": directory(),
+    }
+    for part in (b"", b"/t"):
+        mount = bench.mount(bench.base(description, f"base{len(part)}"), name=f"mnt{len(part)}")
+        for name in (b"", b"/t", b"/t/a", b"/t/a/b", b"/t/a/b/c", b"/t/a/hard", b"/t/other"):
+            os.stat(mount.path + name)  # not listed: the kernel would keep that, and tar not ask again
+        DEEP_CHANGES[label](mount.path + b"/t")
+        command = ["tar", "-cf", "/dev/zero", "-C", os.fsdecode(mount.path + part), "."]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")

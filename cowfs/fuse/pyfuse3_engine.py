@@ -32,7 +32,7 @@ from cowfs.fuse.protocol.messages import FOREVER, opcode_name
 from cowfs.fuse.slow import SlowWork
 from cowfs.fuse.statistics import STATISTICS_NAME
 from cowfs.union import data, dirs, files, rename, xattrs
-from cowfs.union.attrs import Attributes, Caller, Changes, get_attributes, set_attributes, statfs
+from cowfs.union.attrs import Attributes, Caller, Changer, Changes, get_attributes, set_attributes, statfs
 from cowfs.union.copyup import CopyUpNeeded
 from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, Node
@@ -103,8 +103,8 @@ class PyfuseOperations(pyfuse3.Operations):
         self._ordered = None if listed is None else OrderedDirectories(tree, listed)
         self._open_directories: dict[int, int] = {}
         """The directory of a handle, where the order of listings was asked for; else the handle is its number."""
-        self._written_by_users: set[int] = set()
-        """Nodes that others than root opened for writing: a write does not say who writes."""
+        self._written_by_users: dict[int, Changer] = {}
+        """Nodes that others than root opened for writing, and who did: a write does not say who writes."""
         self._observer = None if settings.uses is None else Observer(tree, settings.uses)
         tree.on_stale = _forget_attributes
 
@@ -173,7 +173,7 @@ class PyfuseOperations(pyfuse3.Operations):
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         self._settings.counters.requests[Opcode.BATCH_FORGET] += 1
         for number, count in inode_list:
-            self._written_by_users.discard(number)  # only after the last close
+            self._written_by_users.pop(number, None)  # only after the last close
             self._tree.nodes.forget(number, count)
 
     async def mknod(
@@ -253,6 +253,7 @@ class PyfuseOperations(pyfuse3.Operations):
     ) -> EntryAttributes:
         def operation() -> EntryAttributes:
             wanted = attribute_changes(attr, fields, privileged=ctx.uid == 0)
+            wanted.changer = _changer(ctx)
             return entry_attributes(set_attributes(self._tree, self._node(inode), wanted))
 
         return await self._do(Opcode.SETATTR, operation, inode)
@@ -277,7 +278,11 @@ class PyfuseOperations(pyfuse3.Operations):
 
     async def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: Context) -> None:
         def operation() -> None:
-            xattrs.set_xattr(self._tree, self._node(inode), name, value, 0)
+            node = self._node(inode)
+            kill_setgid = False
+            if name == b"system.posix_acl_access" and ctx.uid != 0:  # pyfuse3 does not pass on what the kernel says
+                kill_setgid = not _changer(ctx).is_in(self._tree.status(node).st_gid)
+            xattrs.set_xattr(self._tree, node, name, value, 0, kill_setgid=kill_setgid)
 
         await self._do(Opcode.SETXATTR, operation, inode, name)
 
@@ -304,16 +309,17 @@ class PyfuseOperations(pyfuse3.Operations):
 
         entry = await self._do(Opcode.CREATE, operation, parent_inode, name)
         if ctx.uid != 0:
-            self._written_by_users.add(entry.st_ino)
+            self._written_by_users[entry.st_ino] = _changer(ctx)
         return FileInfo(fh=FileHandleT(entry.st_ino), keep_cache=True), entry
 
     async def open(self, inode: InodeT, flags: FlagT, ctx: Context) -> FileInfo:
         def operation() -> FileInfo:
             if ctx.uid != 0 and flags & os.O_ACCMODE != os.O_RDONLY:
-                self._written_by_users.add(inode)
+                self._written_by_users[inode] = _changer(ctx)
             # libfuse asks for ATOMIC_O_TRUNC: truncating is left to the opening.
             if flags & os.O_TRUNC:
-                set_attributes(self._tree, self._node(inode), Changes(size=0, kill_privileges=ctx.uid != 0))
+                wanted = Changes(size=0, kill_privileges=ctx.uid != 0, changer=_changer(ctx))
+                set_attributes(self._tree, self._node(inode), wanted)
             return FileInfo(fh=FileHandleT(inode), keep_cache=True)
 
         return await self._do(Opcode.OPEN, operation, inode, flags)
@@ -338,7 +344,7 @@ class PyfuseOperations(pyfuse3.Operations):
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         def operation() -> int:
-            return data.write(self._tree, self._node(fh), off, buf, fh in self._written_by_users)
+            return data.write(self._tree, self._node(fh), off, buf, self._written_by_users.get(fh))
 
         return await self._do(Opcode.WRITE, operation, fh, off, len(buf))
 
@@ -465,6 +471,10 @@ def _request(about: Sequence[object]) -> SeenRequest:
 
 def _caller(ctx: Context) -> Caller:
     return Caller(ctx.uid, ctx.gid, ctx.umask)
+
+
+def _changer(ctx: Context) -> Changer:
+    return Changer(ctx.uid, ctx.gid, ctx.pid)
 
 
 def _forget_attributes(node: Node) -> None:

@@ -99,6 +99,14 @@ def link_descriptor(fd: int, target: bytes, target_dir: int = AT_FDCWD) -> None:
     _check(_libc.linkat(fd, b"", target_dir, target, AT_EMPTY_PATH), target)
 
 
+def name_to_handle(path: bytes) -> bytes:
+    """name_to_handle_at(2): a handle by which open_by_handle_at(2) would find the file again."""
+    handle = ctypes.create_string_buffer(struct.pack("=Ii", 128, 0), 8 + 128)
+    mount_id = ctypes.c_int()
+    _check(_libc.name_to_handle_at(AT_FDCWD, path, handle, ctypes.byref(mount_id), 0), path)
+    return handle.raw
+
+
 def set_times(path: bytes, accessed: tuple[int, int], modified: tuple[int, int], *, follow: bool = True) -> None:
     """utimensat(2) with (seconds, nanoseconds) pairs, so that UTIME_NOW and UTIME_OMIT can be given."""
     times = (_Timespec * 2)(_Timespec(*accessed), _Timespec(*modified))

@@ -27,6 +27,7 @@ from cowfs.union.attrs import (
     NOW,
     Attributes,
     Caller,
+    Changer,
     Changes,
     birth_time,
     get_attributes,
@@ -49,6 +50,7 @@ ROOT_ALIAS = 1 << 32
 """The kernel's number for the union's root when that is not the FUSE root; node numbers have 32 bits."""
 
 _CALLER = struct.Struct("=II")
+_CHANGER = struct.Struct("=III")
 _CALLER_OFFSET = abi.IN_HEADER.offset("uid")
 _CHANGE = (
     abi.FATTR_MODE | abi.FATTR_UID | abi.FATTR_GID | abi.FATTR_SIZE | abi.FATTR_ATIME | abi.FATTR_MTIME
@@ -271,7 +273,9 @@ class Handlers:
 
     def setattr(self, number: int, message: Message) -> Reply:
         fields = abi.SETATTR_IN.unpack_from(message, HEADER_SIZE)
-        return messages.attr(set_attributes(self.tree, self._node(number), attribute_changes(*fields)))
+        wanted = attribute_changes(*fields)
+        wanted.changer = _changer(message)
+        return messages.attr(set_attributes(self.tree, self._node(number), wanted))
 
     def statfs(self, _: int, __: Message) -> Reply:
         at = statfs(self.tree)
@@ -335,7 +339,8 @@ class Handlers:
         start = HEADER_SIZE + abi.WRITE_IN.size
         content = memoryview(message)[start : start + size]
         node = self._node(number)
-        written = data.write(self.tree, node, offset, content, bool(flags & abi.WRITE_KILL_SUIDGID))
+        unprivileged = _changer(message) if flags & abi.WRITE_KILL_SUIDGID else None
+        written = data.write(self.tree, node, offset, content, unprivileged)
         return abi.WRITE_OUT.pack(written, 0)
 
     def lseek(self, number: int, message: Message) -> Reply:
@@ -346,7 +351,7 @@ class Handlers:
 
     def fallocate(self, number: int, message: Message) -> Reply:
         _, offset, length, mode, _ = abi.FALLOCATE_IN.unpack_from(message, HEADER_SIZE)
-        data.fallocate(self.tree, self._node(number), mode, offset, length, not _is_root(message))
+        data.fallocate(self.tree, self._node(number), mode, offset, length, _unprivileged(message))
         return b""
 
     def copy_file_range(self, number: int, message: Message) -> Reply:
@@ -358,8 +363,8 @@ class Handlers:
     def _copy(self, number: int, message: Message) -> int:
         _, offset, target, _, target_offset, length, _ = abi.COPY_FILE_RANGE_IN.unpack_from(message, HEADER_SIZE)
         source_node, target_node = self._node(number), self._node(target)
-        kill = not _is_root(message)
-        return data.copy_range(self.tree, source_node, offset, target_node, target_offset, length, kill)
+        unprivileged = _unprivileged(message)
+        return data.copy_range(self.tree, source_node, offset, target_node, target_offset, length, unprivileged)
 
     def fsync(self, number: int, message: Message) -> Reply:
         _, flags, _ = abi.FSYNC_IN.unpack_from(message, HEADER_SIZE)
@@ -463,6 +468,14 @@ def _name(message: Message, start: int) -> bytes:
 def _caller(message: Message, umask: int) -> Caller:
     uid, gid = _CALLER.unpack_from(message, _CALLER_OFFSET)
     return Caller(uid, gid, umask)
+
+
+def _changer(message: Message) -> Changer:
+    return Changer(*_CHANGER.unpack_from(message, _CALLER_OFFSET))
+
+
+def _unprivileged(message: Message) -> Changer | None:
+    return None if _is_root(message) else _changer(message)
 
 
 def _is_root(message: Message) -> bool:

@@ -36,7 +36,7 @@ from cowfs.union.attrs import Attributes, Caller, Changer, Changes, get_attribut
 from cowfs.union.copyup import CopyUpNeeded
 from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, Node
-from cowfs.union.readdir import read_directory
+from cowfs.union.readdir import note_reading, read_directory
 from cowfs.union.readdir_order import OrderedDirectories
 from cowfs.union.tree import Tree
 
@@ -382,6 +382,8 @@ class PyfuseOperations(pyfuse3.Operations):
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         def operation() -> None:
             directory = self._directory(self._open_directories.get(fh, fh))
+            if not start_id:
+                note_reading(self._tree, directory)
             if self._ordered is None:
                 entries = read_directory(self._tree, directory, start_id)
             else:

@@ -299,7 +299,7 @@ def _enter(tree: Tree, parent: Directory, name: bytes, make: Callable[[int], Non
 
 
 def _create_staged(tree: Tree, name: bytes) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | tree.access_time_flag
     return os.open(name, flags, 0o600, dir_fd=tree.upper.staging_fd)
 
 

@@ -21,7 +21,7 @@ def create(tree: Tree, parent: Directory, name: bytes, mode: int, caller: Caller
     created: list[int] = []
 
     def make(dir_fd: int, place: bytes, permissions: int) -> None:
-        created.append(os.open(place, _CREATE, permissions & 0o777, dir_fd=dir_fd))
+        created.append(os.open(place, _CREATE | tree.access_time_flag, permissions & 0o777, dir_fd=dir_fd))
 
     try:
         node, attributes = add_entry(tree, parent, name, stat.S_IFREG | stat.S_IMODE(mode), caller, make)
@@ -93,7 +93,8 @@ def tmpfile(tree: Tree, parent: Directory, mode: int, caller: Caller) -> Node:
     if not has_default_acl(tree, parent):
         mode &= ~caller.umask
     parent_fd = tree.upper_fd(parent)
-    fd = os.open(SELF, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode & 0o777, dir_fd=parent_fd)
+    flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC | tree.access_time_flag
+    fd = os.open(SELF, flags, mode & 0o777, dir_fd=parent_fd)
     try:
         owner = owner_of_new(tree, parent, caller)
         os.fchown(fd, owner.uid, owner.gid)

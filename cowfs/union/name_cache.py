@@ -8,6 +8,7 @@ told of by ``name_made``. A name too many costs the system call that it would ha
 import os
 from contextlib import suppress
 
+from cowfs.union.layer import open_listing
 from cowfs.union.nodes import Directory
 from cowfs.union.tree import Tree
 
@@ -73,7 +74,11 @@ def missed(tree: Tree, directory: Directory) -> None:
 
 
 def _read(fd: int) -> list[bytes]:
-    return os.listdir(b"/proc/self/fd/%d" % fd)
+    listing_fd = open_listing(fd)
+    try:
+        return [os.fsencode(name) for name in os.listdir(listing_fd)]
+    finally:
+        os.close(listing_fd)
 
 
 def _keep_few(tree: Tree) -> None:

@@ -12,9 +12,10 @@ import stat
 from array import array
 from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
-from cowfs.union.layer import Layer, WritableLayer, opened_up
+from cowfs.union.layer import Layer, WritableLayer, open_listing, opened_up
 from cowfs.union.lookup import number_of
 from cowfs.union.nodes import Directory
 from cowfs.union.tree import SELF, Tree
@@ -48,6 +49,7 @@ class Listing:
         self._index: dict[bytes, int] | None = None
         self._removed = 0
         self.changed = False
+        self.read = False  # since it was made or changed, by a caller
         # Counted along, since the link count of a directory is asked for after each change in it.
         self.subdirectories = sum(kind == stat.S_IFDIR for kind, _ in entries.values())
 
@@ -64,6 +66,7 @@ class Listing:
     def put(self, name: bytes, kind: int) -> None:
         """A name is there now, or is something else now."""
         self.changed = True
+        self.read = False
         index = self._by_name()
         position = index.get(name)
         if position is None:
@@ -81,6 +84,7 @@ class Listing:
 
     def remove(self, name: bytes) -> None:
         self.changed = True
+        self.read = False
         position = self._by_name().pop(name, None)
         if position is not None:
             self.subdirectories -= self._types[position] == stat.S_IFDIR
@@ -123,6 +127,18 @@ def read_directory(tree: Tree, directory: Directory, cookie: int) -> Iterator[En
             except FileNotFoundError:  # the layer was changed behind our back
                 continue
         yield Entry(name, behind, kind, number)
+
+
+def note_reading(tree: Tree, directory: Directory) -> None:
+    """A caller reads from the beginning: the access time moves if the layer's file system wants that (relatime)."""
+    if tree.access_time_flag or not directory.upper or directory.unlinked:
+        return
+    listing = _listing(tree, directory)
+    if listing.read:
+        return
+    listing.read = True
+    with suppress(PermissionError), os.scandir(b"/proc/self/fd/%d" % tree.upper_fd(directory)) as scan:
+        next(scan, None)
 
 
 def is_empty(tree: Tree, directory: Directory) -> bool:
@@ -198,18 +214,22 @@ def _scan_layer(
 
     ``device`` is given where inode numbers speak for themselves: in a base that was never a session's layer.
     """
-    with os.scandir(b"/proc/self/fd/%d" % dir_fd) as scan:
-        for entry in scan:
-            kind = _type(entry)
-            suspect = kind == stat.S_IFCHR or (layer.attribute_whiteouts and kind == stat.S_IFREG)
-            if suspect and tree.is_whiteout(layer, dir_fd, entry.name, entry.stat(follow_symlinks=False)):
-                entries.pop(entry.name, None)
-            else:
-                number = tree.numbers.number(device, entry.inode()) if device is not None else 0
-                entries[entry.name] = (kind, number)
+    listing_fd = open_listing(dir_fd)
+    try:
+        with os.scandir(listing_fd) as scan:
+            for entry in scan:
+                name, kind = os.fsencode(entry.name), _type(entry)
+                suspect = kind == stat.S_IFCHR or (layer.attribute_whiteouts and kind == stat.S_IFREG)
+                if suspect and tree.is_whiteout(layer, dir_fd, name, entry.stat(follow_symlinks=False)):
+                    entries.pop(name, None)
+                else:
+                    number = tree.numbers.number(device, entry.inode()) if device is not None else 0
+                    entries[name] = (kind, number)
+    finally:
+        os.close(listing_fd)
 
 
-def _type(entry: "os.DirEntry[bytes]") -> int:
+def _type(entry: "os.DirEntry[str]") -> int:
     if entry.is_file(follow_symlinks=False):
         return stat.S_IFREG
     if entry.is_dir(follow_symlinks=False):

@@ -64,6 +64,8 @@ class Tree:
         self.names_kept = 0
         # By number, since a directory may be forgotten and looked up again; owned by untouched.py.
         self.untouched: dict[int, Untouched] = {}
+        # O_NOATIME where no access time in the upper layer is to move; else 0.
+        self.access_time_flag = 0
         # Bytes that a copy-up may copy before the operation returns; beyond that CopyUpNeeded is raised.
         self.copy_up_inline_limit: int | None = None
         # Called when an operation other than setattr changed a node's attributes; an engine replaces it.
@@ -139,7 +141,7 @@ class Tree:
         if not node.upper and node.lower_directory is not None:
             fd, writable = node.lower_directory.layer.open_file(dir_fd, name), False
         else:
-            fd, writable = self.upper.open_file(dir_fd, name)
+            fd, writable = self.upper.open_file(dir_fd, name, self.access_time_flag)
         if writing and not writable:
             os.close(fd)
             raise OSError(errno.EPERM, os.strerror(errno.EPERM), name)

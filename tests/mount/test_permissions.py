@@ -43,19 +43,30 @@ def _nothing(call: Callable[..., object], *args: object) -> None:
     call(*args)
 
 
+def _truncate_open(path: bytes) -> None:
+    with actions.opened(path, os.O_WRONLY | os.O_TRUNC):
+        pass
+
+
+def _allocate(path: bytes) -> None:
+    with actions.opened(path, os.O_RDWR) as descriptor:
+        syscalls.fallocate(descriptor, 0, 0, 5000)
+
+
+def _copy_range(path: bytes) -> None:
+    with actions.opened(path, os.O_RDWR) as descriptor:
+        os.copy_file_range(descriptor, descriptor, 3, 0, 4)
+
+
 @pytest.mark.parametrize("uid", [0, PLAIN_USER], ids=["root", "owner"])
 @pytest.mark.parametrize("copied_up", [False, True], ids=["base", "layer"])
 def test_setuid_and_setgid_are_cleared_as_the_kernel_clears_them(bench: Workbench, uid: int, copied_up: bool) -> None:
-    def truncate_open(path: bytes) -> None:
-        with actions.opened(path, os.O_WRONLY | os.O_TRUNC):
-            pass
-
     changes: dict[str, Callable[[bytes], object]] = {
         "write": lambda path: actions.write(path, b"x"),
         "append": lambda path: actions.append(path, b"x"),
         "truncate": lambda path: os.truncate(path, 1),
         "grow": lambda path: os.truncate(path, 100),
-        "open with O_TRUNC": truncate_open,
+        "open with O_TRUNC": _truncate_open,
         "chown to the same": lambda path: os.chown(path, PLAIN_USER, PLAIN_USER),
         "chown of nothing": lambda path: os.chown(path, -1, -1),
         "chgrp": lambda path: os.chown(path, -1, PLAIN_USER),
@@ -86,24 +97,11 @@ def test_setuid_and_setgid_are_cleared_as_the_kernel_clears_them(bench: Workbenc
 @pytest.mark.parametrize("place", ["tmpfs", "ext4"], indirect=True)
 def test_setgid_without_group_execute_stays_only_for_the_group(bench: Workbench, gid: int, engine: str) -> None:
     """Since Linux 6.2 the bit is cleared when somebody outside of the file's group changes the file."""
-
-    def truncate_open(path: bytes) -> None:
-        with actions.opened(path, os.O_WRONLY | os.O_TRUNC):
-            pass
-
-    def allocate(path: bytes) -> None:
-        with actions.opened(path, os.O_RDWR) as descriptor:
-            syscalls.fallocate(descriptor, 0, 0, 5000)
-
-    def copy_range(path: bytes) -> None:
-        with actions.opened(path, os.O_RDWR) as descriptor:
-            os.copy_file_range(descriptor, descriptor, 3, 0, 4)
-
     changes: dict[str, Callable[[bytes], object]] = {
         "write": lambda path: actions.write(path, b"x"),
         "append": lambda path: actions.append(path, b"x"),
         "truncate": lambda path: os.truncate(path, 1),
-        "open with O_TRUNC": truncate_open,
+        "open with O_TRUNC": _truncate_open,
         "chown of nothing": lambda path: os.chown(path, -1, -1),
         "chgrp": lambda path: os.chown(path, -1, 88),
         "chmod": lambda path: os.chmod(path, 0o2644),
@@ -112,7 +110,7 @@ def test_setgid_without_group_execute_stays_only_for_the_group(bench: Workbench,
         "access list": lambda path: os.setxattr(path, "system.posix_acl_access", ACCESS_LIST),
     }
     if engine != "pyfuse3":
-        changes |= {"fallocate": allocate, "copy_file_range": copy_range}
+        changes |= {"fallocate": _allocate, "copy_file_range": _copy_range}
     modes = (0o2646, 0o6666, 0o2676, 0o4666)
     description: dict[str, Entry] = {".": directory(0o777)}
     for mode in modes:

@@ -317,3 +317,31 @@ def test_tar_does_not_see_a_directory_change_that_did_not(bench: Workbench, labe
         command = ["tar", "-cf", "/dev/zero", "-C", os.fsdecode(mount.path + part), "."]
         done = subprocess.run(command, capture_output=True, check=False)
         assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("noatime", [False, True], ids=["relatime", "noatime"])
+def test_only_reading_moves_access_times_and_with_noatime_nothing(bench: Workbench, noatime: bool) -> None:
+    mount = bench.mount(bench.base(BASE), start=False)
+    mount.options = ("-o", "allow_other,noatime" if noatime else "allow_other")
+    mount.start()
+    paths = {name: mount.path + b"/" + name for name in (b"d", b"made", b"d/file", b"new")}
+    os.mkdir(paths[b"made"])
+    actions.create(paths[b"made"] + b"/inside")
+    actions.create(paths[b"new"], b"x")
+    os.chmod(paths[b"d/file"], 0o600)
+    os.chmod(paths[b"d"], 0o700)
+    for path in paths.values():
+        os.utime(path, ns=(5, 7))
+    mount.remount()
+    for path in paths.values():
+        os.chmod(path, 0o711)
+        os.stat(path)
+        actions.error_of(lambda path=path: os.rmdir(path))  # type: ignore[misc]
+        assert (path, os.stat(path).st_atime_ns) == (path, 5)
+    for name, path in paths.items():
+        if name in (b"d", b"made"):
+            os.listdir(path)
+        else:
+            actions.read(path)
+        moved = os.stat(path).st_atime_ns != 5
+        assert (name, moved) == (name, not noatime)

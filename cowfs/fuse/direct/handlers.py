@@ -36,7 +36,7 @@ from cowfs.union.attrs import (
     statfs,
 )
 from cowfs.union.nodes import Directory, Node
-from cowfs.union.readdir import Entry, read_directory
+from cowfs.union.readdir import Entry, note_reading, read_directory
 from cowfs.union.readdir_order import OrderedDirectories
 from cowfs.union.tree import Tree
 
@@ -377,6 +377,8 @@ class Handlers:
     # Directories
 
     def _entries(self, directory: Directory, handle: int, cookie: int) -> Iterator[Entry]:
+        if not cookie:
+            note_reading(self.tree, directory)
         if self._ordered is not None:
             return self._ordered.read(directory, handle, cookie)
         return read_directory(self.tree, directory, cookie)

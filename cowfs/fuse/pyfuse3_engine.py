@@ -5,7 +5,8 @@ opening is a request, links and symlinks are asked for again, and O_TMPFILE, fal
 copy_file_range, ioctl, RENAME flags beyond libfuse's and birth times do not exist. What both can do must be
 the same: the tests run on both.
 
-A file handle is the node's number: pyfuse3 gives read, write and readdir nothing else.
+A file handle is the node's number, and whether it was opened with O_DIRECT: pyfuse3 gives read, write and readdir
+nothing else.
 """
 
 import contextlib
@@ -49,6 +50,10 @@ else:
 
 Result = TypeVar("Result")
 Context = pyfuse3.RequestContext
+
+_DIRECT = 1 << 32
+"""Beside the node's number, which has 32 bits, in the handle of a file opened with O_DIRECT."""
+_PAGES_GO_SECONDS = 0.5
 
 _log = logging.getLogger("cowfs")
 
@@ -310,7 +315,7 @@ class PyfuseOperations(pyfuse3.Operations):
         entry = await self._do(Opcode.CREATE, operation, parent_inode, name)
         if ctx.uid != 0:
             self._written_by_users[entry.st_ino] = _changer(ctx)
-        return FileInfo(fh=FileHandleT(entry.st_ino), keep_cache=True), entry
+        return FileInfo(fh=_handle(entry.st_ino, flags), keep_cache=True), entry
 
     async def open(self, inode: InodeT, flags: FlagT, ctx: Context) -> FileInfo:
         def operation() -> FileInfo:
@@ -320,12 +325,12 @@ class PyfuseOperations(pyfuse3.Operations):
             if flags & os.O_TRUNC:
                 wanted = Changes(size=0, kill_privileges=ctx.uid != 0, changer=_changer(ctx))
                 set_attributes(self._tree, self._node(inode), wanted)
-            return FileInfo(fh=FileHandleT(inode), keep_cache=True)
+            return FileInfo(fh=_handle(inode, flags), keep_cache=True)
 
         return await self._do(Opcode.OPEN, operation, inode, flags)
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
-        node = self._tree.nodes.find(fh)
+        node = self._tree.nodes.find(_number(fh))
         if node is None:
             raise FUSEError(errno.ESTALE)
         try:
@@ -343,10 +348,15 @@ class PyfuseOperations(pyfuse3.Operations):
         return bytes(data.read(self._tree, node, offset, size, wait=False))
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
-        def operation() -> int:
-            return data.write(self._tree, self._node(fh), off, buf, self._written_by_users.get(fh))
+        number = _number(fh)
 
-        return await self._do(Opcode.WRITE, operation, fh, off, len(buf))
+        def operation() -> int:
+            return data.write(self._tree, self._node(number), off, buf, self._written_by_users.get(number))
+
+        written = await self._do(Opcode.WRITE, operation, number, off, len(buf))
+        if fh & _DIRECT:
+            await _shielded(_forget_pages(number))
+        return written
 
     async def flush(self, fh: FileHandleT) -> None:
         raise FUSEError(errno.ENOSYS)  # asked once only
@@ -355,7 +365,7 @@ class PyfuseOperations(pyfuse3.Operations):
         self._settings.counters.requests[Opcode.RELEASE] += 1
 
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
-        await self._sync(Opcode.FSYNC, fh, datasync)
+        await self._sync(Opcode.FSYNC, _number(fh), datasync)
 
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
         await self._sync(Opcode.FSYNCDIR, self._open_directories.get(fh, fh), datasync)
@@ -412,6 +422,24 @@ class PyfuseOperations(pyfuse3.Operations):
         if self._ordered is not None:
             self._ordered.close(fh)
             del self._open_directories[fh]
+
+
+def _handle(number: int, flags: int) -> FileHandleT:
+    return FileHandleT(number | _DIRECT if flags & os.O_DIRECT else number)
+
+
+def _number(handle: int) -> int:
+    return handle & (_DIRECT - 1)
+
+
+async def _forget_pages(number: int) -> None:
+    """Others may have read into the page cache what is now written past it: libfuse lets asynchronous writes do that.
+
+    In a thread, since the kernel waits for reads under way, which are answered here. It waits for no longer than it
+    takes: a page that is written back through the same handle goes only after this reply.
+    """
+    with trio.move_on_after(_PAGES_GO_SECONDS), contextlib.suppress(OSError):
+        await trio.to_thread.run_sync(pyfuse3.invalidate_inode, InodeT(number), abandon_on_cancel=True)
 
 
 def entry_attributes(attributes: Attributes) -> EntryAttributes:

@@ -9,6 +9,7 @@ import fcntl
 import mmap
 import os
 import struct
+from enum import Enum
 from typing import Final
 
 AT_FDCWD: Final = -100
@@ -111,9 +112,15 @@ def rename(old_fd: int, old: bytes, new_fd: int, new: bytes, flags: int) -> None
         _raise_errno(old)
 
 
-def set_times(dir_fd: int, name: bytes, access_ns: int | None, modify_ns: int | None) -> None:
-    """utimensat(2) without following a link. Times in ns since the epoch; -1 is now, None leaves the time."""
-    if access_ns not in (None, -1) and modify_ns not in (None, -1):
+class Moment(Enum):
+    """What is no number of nanoseconds: every number, -1 included, is a time of its own."""
+
+    NOW = "now"
+
+
+def set_times(dir_fd: int, name: bytes, access_ns: int | Moment | None, modify_ns: int | Moment | None) -> None:
+    """utimensat(2) without following a link. Times in ns since the epoch, or NOW; None leaves the time."""
+    if isinstance(access_ns, int) and isinstance(modify_ns, int):
         os.utime(name, ns=(access_ns, modify_ns), dir_fd=dir_fd, follow_symlinks=False)  # half as dear as ctypes
         return
     times = _TimespecPair(_timespec(access_ns), _timespec(modify_ns))
@@ -121,10 +128,10 @@ def set_times(dir_fd: int, name: bytes, access_ns: int | None, modify_ns: int | 
         _raise_errno(name)
 
 
-def _timespec(ns: int | None) -> _Timespec:
+def _timespec(ns: int | Moment | None) -> _Timespec:
     if ns is None:
         return _Timespec(0, UTIME_OMIT)
-    if ns == -1:
+    if isinstance(ns, Moment):
         return _Timespec(0, UTIME_NOW)
     return _Timespec(*divmod(ns, 1_000_000_000))
 

@@ -83,6 +83,7 @@ class Mount:
         )
         undo.callback(layer.close)
         layer.tree.copy_ups.inline_limit = _INLINE_COPY
+        layer.tree.access_time_flag = os.O_NOATIME if request.options.noatime else 0
         self._settings.facts = _facts(request, layer.place, layer.bases)
         if layer.place.directory is not None:
             with suppress(OSError):  # a file system without sockets: such a mount takes no orders

@@ -5,7 +5,8 @@ opening is a request, links and symlinks are asked for again, and O_TMPFILE, fal
 copy_file_range, ioctl, RENAME flags beyond libfuse's and birth times do not exist. What both can do must be
 the same: the tests run on both.
 
-A file handle is the node's number: pyfuse3 gives read, write and readdir nothing else.
+A file handle is the node's number, and whether it was opened with O_DIRECT: pyfuse3 gives read, write and readdir
+nothing else.
 """
 
 import contextlib
@@ -37,23 +38,28 @@ from cowfs.fuse.pyfuse3_values import (
     XAttrNameT,
     attribute_changes,
     caller_of,
+    changer_of,
     entry_attributes,
     negative_entry,
 )
 from cowfs.fuse.slow import SlowWork, TakesLongError
 from cowfs.fuse.statistics import STATISTICS_NAME
 from cowfs.union import data, dirs, files, rename, xattrs
-from cowfs.union.attrs import Attributes, Changes, get_attributes, set_attributes, statfs
+from cowfs.union.attrs import Attributes, Changer, Changes, get_attributes, set_attributes, statfs
 from cowfs.union.copyup import CopyUpNeeded
 from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, Node
-from cowfs.union.readdir import read_directory
+from cowfs.union.readdir import note_reading, read_directory
 from cowfs.union.readdir_order import OrderedDirectories
 from cowfs.union.rename import Name
 from cowfs.union.tree import Tree
 
 Result = TypeVar("Result")
 Context = pyfuse3.RequestContext
+
+_DIRECT = 1 << 32
+"""Beside the node's number, which has 32 bits, in the handle of a file opened with O_DIRECT."""
+_PAGES_GO_SECONDS = 0.5
 
 _log = logging.getLogger("cowfs")
 
@@ -134,8 +140,8 @@ class PyfuseOperations(pyfuse3.Operations):
         self._ordered = None if listed is None else OrderedDirectories(tree, listed)
         self._open_directories: dict[int, int] = {}
         """The directory of a handle, where the order of listings was asked for; else the handle is its number."""
-        self._written_by_users: set[int] = set()
-        """Nodes that others than root opened for writing: a write does not say who writes."""
+        self._written_by_users: dict[int, Changer] = {}
+        """Nodes that others than root opened for writing, and who did: a write does not say who writes."""
         self._observer = None if settings.uses is None else Observer(tree, settings.uses)
         tree.on_stale = _forget_attributes
 
@@ -209,7 +215,7 @@ class PyfuseOperations(pyfuse3.Operations):
 
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         for number, count in inode_list:
-            self._written_by_users.discard(number)  # only after the last close
+            self._written_by_users.pop(number, None)  # only after the last close
             with contextlib.suppress(FUSEError):  # nobody waits for an answer
                 await self._do(Opcode.FORGET, partial(self._tree.nodes.forget, number, count), SeenRequest(number))
 
@@ -299,6 +305,7 @@ class PyfuseOperations(pyfuse3.Operations):
     ) -> EntryAttributes:
         def operation() -> EntryAttributes:
             wanted = attribute_changes(attr, fields, privileged=ctx.uid == 0)
+            wanted.changer = changer_of(ctx)
             return entry_attributes(set_attributes(self._tree, self._node(inode), wanted))
 
         return await self._do(Opcode.SETATTR, operation, SeenRequest(inode))
@@ -324,7 +331,11 @@ class PyfuseOperations(pyfuse3.Operations):
 
     async def setxattr(self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: Context) -> None:
         def operation() -> None:
-            xattrs.set_xattr(self._tree, self._node(inode), name, value, 0)
+            node = self._node(inode)
+            kill_setgid = False
+            if name == b"system.posix_acl_access" and ctx.uid != 0:  # pyfuse3 does not pass on what the kernel says
+                kill_setgid = not changer_of(ctx).is_in(self._tree.status(node).st_gid)
+            xattrs.set_xattr(self._tree, node, name, value, 0, kill_setgid=kill_setgid)
 
         await self._do(Opcode.SETXATTR, operation, SeenRequest(inode, names=(name,)))
 
@@ -351,35 +362,43 @@ class PyfuseOperations(pyfuse3.Operations):
 
         entry = await self._do(Opcode.CREATE, operation, SeenRequest(parent_inode, names=(name,)))
         if ctx.uid != 0:
-            self._written_by_users.add(entry.st_ino)
-        return FileInfo(fh=FileHandleT(entry.st_ino), keep_cache=True), entry
+            self._written_by_users[entry.st_ino] = changer_of(ctx)
+        return FileInfo(fh=_handle(entry.st_ino, flags), keep_cache=True), entry
 
     async def open(self, inode: InodeT, flags: FlagT, ctx: Context) -> FileInfo:
         def operation() -> FileInfo:
             if ctx.uid != 0 and flags & os.O_ACCMODE != os.O_RDONLY:
-                self._written_by_users.add(inode)
+                self._written_by_users[inode] = changer_of(ctx)
             # libfuse asks for ATOMIC_O_TRUNC: truncating is left to the opening.
             if flags & os.O_TRUNC:
-                set_attributes(self._tree, self._node(inode), Changes(size=0, kill_privileges=ctx.uid != 0))
-            return FileInfo(fh=FileHandleT(inode), keep_cache=True)
+                wanted = Changes(size=0, kill_privileges=ctx.uid != 0, changer=changer_of(ctx))
+                set_attributes(self._tree, self._node(inode), wanted)
+            return FileInfo(fh=_handle(inode, flags), keep_cache=True)
 
         return await self._do(Opcode.OPEN, operation, SeenRequest(inode, flags))
 
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        number = _number(fh)
+
         def operation() -> bytes:
-            node = self._node(fh)
+            node = self._node(number)
             try:
                 return bytes(data.read(self._tree, node, off, size, at_once=memoryview(bytearray(size))))
             except BlockingIOError:
                 raise TakesLongError(partial(self._slow.read, node, off, size)) from None
 
-        return await self._do(Opcode.READ, operation, SeenRequest(fh), off, size)
+        return await self._do(Opcode.READ, operation, SeenRequest(number), off, size)
 
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
-        def operation() -> int:
-            return data.write(self._tree, self._node(fh), off, buf, fh in self._written_by_users)
+        number = _number(fh)
 
-        return await self._do(Opcode.WRITE, operation, SeenRequest(fh), off, len(buf))
+        def operation() -> int:
+            return data.write(self._tree, self._node(number), off, buf, self._written_by_users.get(number))
+
+        written = await self._do(Opcode.WRITE, operation, SeenRequest(number), off, len(buf))
+        if fh & _DIRECT:
+            await _shielded(_forget_pages(number))
+        return written
 
     async def flush(self, fh: FileHandleT) -> None:
         raise FUSEError(errno.ENOSYS)  # asked once only
@@ -388,7 +407,7 @@ class PyfuseOperations(pyfuse3.Operations):
         self._settings.counters.requests[Opcode.RELEASE] += 1
 
     async def fsync(self, fh: FileHandleT, datasync: bool) -> None:
-        await self._sync(Opcode.FSYNC, fh, datasync)
+        await self._sync(Opcode.FSYNC, _number(fh), datasync)
 
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:
         await self._sync(Opcode.FSYNCDIR, self._open_directories.get(fh, fh), datasync)
@@ -416,6 +435,8 @@ class PyfuseOperations(pyfuse3.Operations):
     async def readdir(self, fh: FileHandleT, start_id: int, token: pyfuse3.ReaddirToken) -> None:
         def operation() -> None:
             directory = self._directory(self._open_directories.get(fh, fh))
+            if not start_id:
+                note_reading(self._tree, directory)
             if self._ordered is None:
                 entries = read_directory(self._tree, directory, start_id)
             else:
@@ -448,7 +469,29 @@ class PyfuseOperations(pyfuse3.Operations):
         await self._do(Opcode.RELEASEDIR, operation, SeenRequest(fh))
 
 
+def _changer(ctx: Context) -> Changer:
+    return Changer(ctx.uid, ctx.gid, ctx.pid)
+
+
 def _forget_attributes(node: Node) -> None:
     """A change that the reply to come does not tell of."""
     with contextlib.suppress(OSError):  # ENOENT: the kernel has forgotten the node
         pyfuse3.invalidate_inode(InodeT(node.number), attr_only=True)
+
+
+def _handle(number: int, flags: int) -> FileHandleT:
+    return FileHandleT(number | _DIRECT if flags & os.O_DIRECT else number)
+
+
+def _number(handle: int) -> int:
+    return handle & (_DIRECT - 1)
+
+
+async def _forget_pages(number: int) -> None:
+    """Others may have read into the page cache what is now written past it: libfuse lets asynchronous writes do that.
+
+    In a thread, since the kernel waits for reads under way, which are answered here. It waits for no longer than it
+    takes: a page that is written back through the same handle goes only after this reply.
+    """
+    with trio.move_on_after(_PAGES_GO_SECONDS), contextlib.suppress(OSError):
+        await trio.to_thread.run_sync(pyfuse3.invalidate_inode, InodeT(number), abandon_on_cancel=True)

@@ -7,7 +7,7 @@ import pyfuse3
 from pyfuse3 import EntryAttributes
 
 from cowfs.fuse.protocol.messages import FOREVER
-from cowfs.union.attrs import Attributes, Caller, Changes
+from cowfs.union.attrs import Attributes, Caller, Changer, Changes
 
 if TYPE_CHECKING:
     from pyfuse3 import FileHandleT, FileNameT, FlagT, InodeT, ModeT, XAttrNameT
@@ -17,7 +17,7 @@ else:
     FileNameT = XAttrNameT = bytes
 
 __all__ = ["FileHandleT", "FileNameT", "FlagT", "InodeT", "ModeT", "XAttrNameT"]
-__all__ += ["attribute_changes", "caller_of", "entry_attributes", "negative_entry"]
+__all__ += ["attribute_changes", "caller_of", "changer_of", "entry_attributes", "negative_entry"]
 
 
 def entry_attributes(attributes: Attributes) -> EntryAttributes:
@@ -73,3 +73,7 @@ def attribute_changes(attr: EntryAttributes, fields: pyfuse3.SetattrFields, *, p
 
 def caller_of(ctx: pyfuse3.RequestContext) -> Caller:
     return Caller(ctx.uid, ctx.gid, ctx.umask)
+
+
+def changer_of(ctx: pyfuse3.RequestContext) -> Changer:
+    return Changer(ctx.uid, ctx.gid, ctx.pid)

@@ -240,7 +240,7 @@ def _fill(tree: Tree, node: Node, content: IO[bytes]) -> None:
         for start in range(0, len(data), len(_ZERO)):
             piece = view[start : start + len(_ZERO)]
             if piece != _ZERO[: len(piece)]:
-                write(tree, node, offset + start, piece, kill_privileges=False)
+                write(tree, node, offset + start, piece, None)
         offset += len(data)
     set_attributes(tree, node, Changes(size=offset))
 

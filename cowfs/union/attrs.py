@@ -2,7 +2,7 @@
 
 import os
 import stat
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from cowfs import linux
@@ -13,8 +13,9 @@ from cowfs.union.nodes import Directory, Node
 from cowfs.union.quota import Quota
 from cowfs.union.readdir import count_subdirectories
 from cowfs.union.tree import Tree
+from cowfs.union.untouched import shown, touched
 
-NOW = -1
+NOW = linux.Moment.NOW
 
 # Large enough that stdio reads and writes in few, large pieces: each is a request.
 BLOCK_SIZE = 128 * 1024
@@ -26,6 +27,25 @@ class Caller(NamedTuple):
     uid: int
     gid: int
     umask: int
+
+
+class Changer(NamedTuple):
+    """Who changes a file. ``pid`` as the daemon sees it, 0 if it cannot."""
+
+    uid: int
+    gid: int
+    pid: int
+
+    def is_in(self, group: int) -> bool:
+        """Whether it is one of the process's groups. Not, if the process cannot be asked for its others."""
+        if group == self.gid:
+            return True
+        try:
+            with open(f"/proc/{self.pid}/status", encoding="utf-8", errors="replace") as status:
+                groups = next(line for line in status if line.startswith("Groups:"))
+        except (OSError, StopIteration):
+            return False
+        return str(group) in groups.split()[1:]
 
 
 class Attributes(NamedTuple):
@@ -53,10 +73,11 @@ class Changes:
     uid: int | None = None
     gid: int | None = None
     size: int | None = None
-    atime_ns: int | None = None
-    mtime_ns: int | None = None
+    atime_ns: int | linux.Moment | None = None
+    mtime_ns: int | linux.Moment | None = None
     # The caller may not keep setuid and setgid bits over a change of the content.
     kill_privileges: bool = False
+    changer: Changer | None = field(default=None, compare=False)
 
 
 _NOTHING = (Changes(), Changes(kill_privileges=True))
@@ -80,8 +101,10 @@ def lookup_attributes(tree: Tree, parent: Directory, name: bytes) -> tuple[Node,
 
 def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
     """The node's attributes, where the ``status`` of its content is at hand."""
+    ctime_ns, size, blocks = status.st_ctime_ns, status.st_size, status.st_blocks
     if isinstance(node, Directory):
         links = _directory_link_count(tree, node, status)
+        ctime_ns, size, blocks = shown(tree, node, status)
     elif status.st_nlink == 1 and node.sheltered_at is None and not node.unlinked and not in_lower_index(node):
         links = 1
     else:
@@ -93,22 +116,24 @@ def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
         status.st_uid,
         status.st_gid,
         status.st_rdev,
-        status.st_size,
-        status.st_blocks + tree.variation.padding,
+        size,
+        blocks + tree.variation.padding,
         BLOCK_SIZE,
         status.st_atime_ns,
         status.st_mtime_ns,
-        status.st_ctime_ns,
+        ctime_ns,
     )
 
 
 def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
     """Apply all the changes. None at all is chown(-1, -1): it costs setuid bits, too."""
+    loses_setgid = _may_not_keep_setgid(tree, node, changes)
     if changes in _NOTHING:
         changes = Changes(uid=-1, gid=-1)
     copy_up(tree, node, changes.size)
     if isinstance(node, Directory):
         node.passes_group_on = None
+    touched(tree, node)
     dir_fd, name = tree.locate(node)
     if changes.size is not None:
         fd = tree.file(node, writing=True)
@@ -116,28 +141,46 @@ def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
         if tree.quota is not None:
             tree.quota.note_freed(node.number)
         if changes.kill_privileges:
-            drop_privileges(tree, node, fd)
+            drop_privileges(tree, node, fd, changes.changer)
     if changes.uid is not None or changes.gid is not None:
-        # chown(2) clears setuid, setgid and capabilities by itself.
+        # chown(2) clears setuid, setgid and capabilities by itself, but for a setgid bit of which it asks the caller.
         uid = -1 if changes.uid is None else changes.uid
         gid = -1 if changes.gid is None else changes.gid
         os.chown(name, uid, gid, dir_fd=dir_fd, follow_symlinks=False)
+        if loses_setgid:
+            linux.chmod(dir_fd, name, stat.S_IMODE(tree.status(node).st_mode) & ~stat.S_ISGID)
     if changes.mode is not None:
-        linux.chmod(dir_fd, name, stat.S_IMODE(changes.mode))
+        mode = stat.S_IMODE(changes.mode)
+        linux.chmod(dir_fd, name, mode & ~stat.S_ISGID if loses_setgid else mode)
     if changes.atime_ns is not None or changes.mtime_ns is not None:
         linux.set_times(dir_fd, name, changes.atime_ns, changes.mtime_ns)
     return get_attributes(tree, node)
 
 
-def drop_privileges(tree: Tree, node: Node, fd: int) -> None:
-    """Clear setuid, and setgid where the group may execute, as the kernel does when an ordinary user writes."""
-    mode = os.fstat(fd).st_mode
+def drop_privileges(tree: Tree, node: Node, fd: int, changer: Changer | None) -> None:
+    """Clear setuid and setgid, as the kernel does when somebody without CAP_FSETID writes.
+
+    Where the group may not execute, setgid stays if the group is one of the ``changer``'s.
+    """
+    status = os.fstat(fd)
+    mode = status.st_mode
     kept = mode & ~stat.S_ISUID
-    if mode & stat.S_IXGRP:
+    if mode & stat.S_ISGID and (mode & stat.S_IXGRP or changer is None or not changer.is_in(status.st_gid)):
         kept &= ~stat.S_ISGID
     if kept != mode:
         os.fchmod(fd, stat.S_IMODE(kept))
         tree.on_stale(node)
+
+
+def _may_not_keep_setgid(tree: Tree, node: Node, changes: Changes) -> bool:
+    """Whether somebody who is not in a file's group costs it a setgid bit by another change than of the mode."""
+    changer = changes.changer
+    if changer is None or not changer.uid or isinstance(node, Directory):
+        return False
+    if changes.size is None and changes.uid is None and changes.gid is None and changes not in _NOTHING:
+        return False
+    status = tree.status(node)
+    return bool(status.st_mode & stat.S_ISGID) and not changer.is_in(status.st_gid)
 
 
 def birth_time(tree: Tree, node: Node) -> int | None:

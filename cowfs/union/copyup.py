@@ -16,6 +16,7 @@ from cowfs.union.layer import opened_up
 from cowfs.union.lookup import find
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import SELF, Tree
+from cowfs.union.untouched import keep
 from cowfs.union.whiteout import attribute_path
 
 
@@ -170,6 +171,7 @@ def copy_root(tree: Tree) -> None:
     lower = tree.root.lowers[0]
     status = os.stat(lower.name, dir_fd=lower.fd, follow_symlinks=False)
     copy_metadata(tree, (lower.fd, lower.name), (tree.upper.root_fd, SELF), status)
+    keep(tree, tree.root, status, os.stat(SELF, dir_fd=tree.upper.root_fd))
 
 
 def _copy_up_special(tree: Tree, node: Node) -> None:
@@ -229,6 +231,7 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
         raise
     directory.upper = True
     tree.names.made_empty(directory)
+    keep(tree, directory, status, tree.status(directory))
 
 
 def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result, identity: tuple[int, int] | None) -> None:
@@ -274,7 +277,7 @@ def _link_name(
 
 
 def _move_into(tree: Tree, staged: bytes, parent: Directory, name: bytes) -> None:
-    """Rename a staged entry into an upper directory, whose times stay as they were."""
+    """Rename a staged entry into an upper directory, which shows what it showed."""
 
     def make(parent_fd: int) -> None:
         os.rename(staged, name, src_dir_fd=tree.upper.staging_fd, dst_dir_fd=parent_fd)
@@ -283,7 +286,7 @@ def _move_into(tree: Tree, staged: bytes, parent: Directory, name: bytes) -> Non
 
 
 def _enter(tree: Tree, parent: Directory, name: bytes, make: Callable[[int], None]) -> None:
-    """Let ``make`` add an entry to an upper directory, whose times stay as they were.
+    """Let ``make`` add an entry to an upper directory, which shows what it showed.
 
     Its mode may shut out a daemon without CAP_DAC_OVERRIDE: a file can be changed where none can be added.
     """
@@ -296,10 +299,11 @@ def _enter(tree: Tree, parent: Directory, name: bytes, make: Callable[[int], Non
         with opened_up(parent_fd, SELF):
             make(parent_fd)
     linux.set_times(parent_fd, SELF, before.st_atime_ns, before.st_mtime_ns)
+    keep(tree, parent, before, os.stat(SELF, dir_fd=parent_fd))
 
 
 def _create_staged(tree: Tree, name: bytes) -> int:
-    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC | tree.access_time_flag
     return os.open(name, flags, 0o600, dir_fd=tree.upper.staging_fd)
 
 

@@ -6,10 +6,11 @@ import os
 import stat
 
 from cowfs import linux
-from cowfs.union.attrs import drop_privileges
+from cowfs.union.attrs import Changer, drop_privileges
 from cowfs.union.copyup import copy_up
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import Tree
+from cowfs.union.untouched import touched
 
 # One copy_range copies no more than this, so that others get their turn; callers ask again for the rest.
 _COPY_AT_ONCE = 16 << 20
@@ -49,10 +50,13 @@ def borrow(tree: Tree, node: Node) -> int:
     return os.dup(tree.file(node))
 
 
-def write(tree: Tree, node: Node, offset: int, buffer: bytes | memoryview, kill_privileges: bool) -> int:
-    """Write at an offset; the number of bytes written. A caller without CAP_FSETID costs the file its setuid bits."""
+def write(tree: Tree, node: Node, offset: int, buffer: bytes | memoryview, unprivileged: Changer | None) -> int:
+    """Write at an offset; the number of bytes written. A caller without CAP_FSETID costs the file its setuid bits.
+
+    ``unprivileged``: such a caller, here and below; None: one who has that.
+    """
     try:
-        fd = _open_to_change(tree, node, kill_privileges)
+        fd = _open_to_change(tree, node, unprivileged)
     except PermissionError:
         return _append(tree, node, offset, buffer)
     if tree.quota is not None:
@@ -60,9 +64,9 @@ def write(tree: Tree, node: Node, offset: int, buffer: bytes | memoryview, kill_
     return os.pwrite(fd, buffer, offset)
 
 
-def fallocate(tree: Tree, node: Node, mode: int, offset: int, length: int, kill_privileges: bool = False) -> None:
+def fallocate(tree: Tree, node: Node, mode: int, offset: int, length: int, unprivileged: Changer | None = None) -> None:
     """fallocate(2), with the modes that the layer's file system has; else OSError EOPNOTSUPP."""
-    fd = _open_to_change(tree, node, kill_privileges)
+    fd = _open_to_change(tree, node, unprivileged)
     if tree.quota is not None:
         if mode & _FREES:
             tree.quota.note_freed(node.number)
@@ -83,10 +87,10 @@ def copy_range(
     target: Node,
     target_offset: int,
     length: int,
-    kill_privileges: bool = False,
+    unprivileged: Changer | None = None,
 ) -> int:
     """copy_file_range(2): may copy less than asked for; 0 at the end of the source."""
-    target_fd = _open_to_change(tree, target, kill_privileges)
+    target_fd = _open_to_change(tree, target, unprivileged)
     source_fd = tree.file(source)
     count = min(length, _COPY_AT_ONCE)
     if tree.quota is not None:
@@ -129,6 +133,8 @@ def set_flags(tree: Tree, node: Node, flags: int) -> None:
         kept = linux.get_flags(fd) & ~linux.FS_FL_USER_MODIFIABLE
         linux.set_flags(fd, kept | (flags & linux.FS_FL_USER_MODIFIABLE))
         tree.files.discard(node.number)  # it may have been opened for more than is allowed from now on
+        touched(tree, node)
+        tree.on_stale(node)  # its change time
     finally:
         os.close(fd)
 
@@ -143,12 +149,12 @@ def _append(tree: Tree, node: Node, offset: int, buffer: bytes | memoryview) -> 
     return os.write(fd, buffer)
 
 
-def _open_to_change(tree: Tree, node: Node, kill_privileges: bool) -> int:
+def _open_to_change(tree: Tree, node: Node, unprivileged: Changer | None) -> int:
     if not node.upper:
         copy_up(tree, node)
     fd = tree.file(node, writing=True)
-    if kill_privileges:
-        drop_privileges(tree, node, fd)
+    if unprivileged is not None:
+        drop_privileges(tree, node, fd, unprivileged)
     return fd
 
 

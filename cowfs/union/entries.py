@@ -14,6 +14,7 @@ from cowfs.union.lookup import Found, adopt, forget_name, lower_shows, no_entry,
 from cowfs.union.nodes import NO_GROUP, Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed
 from cowfs.union.tree import SELF, Tree, discard
+from cowfs.union.untouched import touched
 from cowfs.union.whiteout import attribute_path
 from cowfs.union.xattrs import has_default_acl
 
@@ -121,6 +122,7 @@ def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
     if tree.quota is not None:
         tree.quota.note_freed()
     if isinstance(node, Directory):
+        touched(tree, node)
         node.unlinked = True
         node.lowers = ()
     else:

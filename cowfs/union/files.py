@@ -22,7 +22,7 @@ def create(tree: Tree, parent: Directory, name: bytes, mode: int, caller: Caller
     created: list[int] = []
 
     def make(dir_fd: int, place: bytes, permissions: int) -> None:
-        created.append(os.open(place, _CREATE, permissions & 0o777, dir_fd=dir_fd))
+        created.append(os.open(place, _CREATE | tree.access_time_flag, permissions & 0o777, dir_fd=dir_fd))
 
     try:
         node, attributes = add_entry(tree, parent, name, stat.S_IFREG | stat.S_IMODE(mode), caller, make)
@@ -94,12 +94,13 @@ def tmpfile(tree: Tree, parent: Directory, mode: int, caller: Caller) -> Node:
     if not has_default_acl(tree, parent):
         mode &= ~caller.umask
     parent_fd = tree.upper_fd(parent)
-    fd = os.open(SELF, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, mode & 0o777, dir_fd=parent_fd)
+    flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC | tree.access_time_flag
+    fd = os.open(SELF, flags, mode & 0o777, dir_fd=parent_fd)
     try:
         owner = owner_of_new(tree, parent, caller)
         os.fchown(fd, owner.uid, owner.gid)
-        if mode & ~0o777:
-            os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) | stat.S_IMODE(mode))
+        if special := stat.S_IMODE(mode) & ~0o777:  # the rest of the mode a default ACL may have changed
+            os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) | special)
         status = os.fstat(fd)
         number = tree.numbers.number(status.st_dev, status.st_ino)
         if tree.nodes.find(number) is not None:

@@ -83,12 +83,12 @@ class WritableLayer:
         self._staged += 1
         return b"%x" % self._staged
 
-    def open_file(self, dir_fd: int, name: bytes) -> tuple[int, bool]:
+    def open_file(self, dir_fd: int, name: bytes, more_flags: int = 0) -> tuple[int, bool]:
         """Open a regular file for reading and, if its inode flags let us, writing anywhere: ``(fd, writable)``.
 
         A daemon without CAP_DAC_OVERRIDE may own a file whose mode shuts it out; callers had it open before that.
         """
-        flags = os.O_RDWR | _FILE
+        flags = os.O_RDWR | _FILE | more_flags
         try:
             return os.open(name, flags, dir_fd=dir_fd), True
         except PermissionError as refused:
@@ -127,6 +127,17 @@ def opened_up(dir_fd: int, name: bytes) -> Iterator[None]:
 def open_directory(dir_fd: int, name: bytes) -> int:
     """An O_PATH descriptor of a directory, never through a symbolic link."""
     return os.open(name, _DIRECTORY, dir_fd=dir_fd)
+
+
+def open_listing(dir_fd: int) -> int:
+    """A descriptor by which a directory of a layer is read on our own account: its access time stays, if it may."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+    try:
+        return os.open(b".", flags | os.O_NOATIME, dir_fd=dir_fd)
+    except PermissionError as refused:
+        if refused.errno != errno.EPERM:
+            raise
+    return os.open(b".", flags, dir_fd=dir_fd)  # O_NOATIME is for the owner only, open(2)
 
 
 def empty_directory(dir_fd: int) -> None:

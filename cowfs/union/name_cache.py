@@ -10,6 +10,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 
+from cowfs.union.layer import open_listing
 from cowfs.union.nodes import Directory, LowerDirectory
 
 _MISSES = 8
@@ -95,4 +96,8 @@ class NameCache:
 
 
 def _read(fd: int) -> list[bytes]:
-    return os.listdir(b"/proc/self/fd/%d" % fd)
+    listing_fd = open_listing(fd)
+    try:
+        return [os.fsencode(name) for name in os.listdir(listing_fd)]
+    finally:
+        os.close(listing_fd)

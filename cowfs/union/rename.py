@@ -14,6 +14,7 @@ from cowfs.union.lookup import forget_name, lookup, lower_shows, no_entry, upper
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import before_change, entry_put, entry_removed, is_empty
 from cowfs.union.tree import Tree, discard
+from cowfs.union.untouched import touched
 
 # What a file system says of an attribute too long for it: such a rename has to be done by copying.
 _TOO_LONG = (errno.ENOSPC, errno.E2BIG, errno.ERANGE)
@@ -129,6 +130,7 @@ def _names_change(tree: Tree, *names: Name) -> None:
 
 def _mark_for_move(tree: Tree, directory: Directory, old: Name, new: Name) -> None:
     """Let a directory say where its lower content is, or that it has none, before it lies elsewhere."""
+    touched(tree, directory)
     parent_fd = tree.upper_fd(old.parent)
     if directory.lowers:
         path = tree.lower_path(directory)
@@ -162,6 +164,7 @@ def _take_away(tree: Tree, target: Directory, at: Name) -> None:
         else:
             discard(staging_fd, staged, stat.S_IFDIR)
     entry_removed(tree, parent, name)
+    touched(tree, target)
     target.unlinked = True
     target.lowers = ()
 

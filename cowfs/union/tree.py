@@ -10,6 +10,7 @@ import shutil
 import stat
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import NamedTuple
 
 from cowfs.union.copy_ups import CopyUps
 from cowfs.union.fd_cache import DescriptorCache, cache_capacity
@@ -22,6 +23,15 @@ from cowfs.union.variation import NO_VARIATION, Variation
 from cowfs.union.whiteout import Marks, is_whiteout, make_whiteout
 
 SELF = b"."
+
+
+class Untouched(NamedTuple):
+    """What a directory shows, in stat(2)'s terms, as long as the change time of its content is this one."""
+
+    actual_ctime_ns: int
+    ctime_ns: int
+    size: int
+    blocks: int
 
 
 class Tree:
@@ -61,6 +71,10 @@ class Tree:
         self.listings: OrderedDict[Directory, None] = OrderedDict()
         self.names = NameCache(self.upper_fd, self.lower_fd)
         self.copy_ups = CopyUps(upper.device)
+        # By number, since a directory may be forgotten and looked up again; owned by untouched.py.
+        self.untouched: dict[int, Untouched] = {}
+        # O_NOATIME where no access time in the upper layer is to move; else 0.
+        self.access_time_flag = 0
         # Called when an operation other than setattr changed a node's attributes; an engine replaces it.
         self.on_stale: Callable[[Node], None] = lambda _: None
         self.quota: Quota | None = None
@@ -135,7 +149,7 @@ class Tree:
         if not node.upper and node.lower_directory is not None:
             fd, writable = node.lower_directory.layer.open_file(dir_fd, name), False
         else:
-            fd, writable = self.upper.open_file(dir_fd, name)
+            fd, writable = self.upper.open_file(dir_fd, name, self.access_time_flag)
         if writing and not writable:
             os.close(fd)
             raise OSError(errno.EPERM, os.strerror(errno.EPERM), name)

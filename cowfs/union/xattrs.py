@@ -8,6 +8,7 @@ from cowfs import linux
 from cowfs.union.copyup import copy_up
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import Tree
+from cowfs.union.untouched import touched
 from cowfs.union.whiteout import attribute_path
 
 _DEFAULT_ACL = b"system.posix_acl_default"
@@ -42,6 +43,7 @@ def set_xattr(tree: Tree, node: Node, name: bytes, value: bytes, flags: int, *, 
     if flags:
         _check_presence(tree, node, name, flags)
     copy_up(tree, node)
+    touched(tree, node)
     node.plain = False
     os.setxattr(_path(tree, node), tree.marks.to_stored(name), value, flags, follow_symlinks=False)
     if kill_setgid:
@@ -58,6 +60,7 @@ def remove_xattr(tree: Tree, node: Node, name: bytes) -> None:
     if not node.upper:
         get_xattr(tree, node, name)  # nothing to remove is nothing to copy up for
         copy_up(tree, node)
+    touched(tree, node)
     os.removexattr(_path(tree, node), tree.marks.to_stored(name), follow_symlinks=False)
     _note_default_acl(node, name)
 

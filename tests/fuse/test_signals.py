@@ -145,7 +145,7 @@ def callers(call: Call, path: Path, count: int = 1, *, timer: bool = True) -> It
 
 
 def interrupted(mount: Mount) -> bool:
-    return "INTERRUPT" in read_statistics(mount.point)["opcodes"]
+    return "INTERRUPT" in read_statistics(mount.point).opcodes
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 
 AT_FDCWD = -100
 AT_EMPTY_PATH = 0x1000
+AT_SYMLINK_NOFOLLOW = 0x100
+AT_STATX_FORCE_SYNC = 0x2000
 AT_SYMLINK_FOLLOW = 0x400
 RENAME_NOREPLACE = 1
 RENAME_EXCHANGE = 2
@@ -102,10 +104,27 @@ def link_descriptor(fd: int, target: bytes, target_dir: int = AT_FDCWD) -> None:
     _check(_libc.linkat(fd, b"", target_dir, target, AT_EMPTY_PATH), target)
 
 
-def set_times(path: bytes, accessed: tuple[int, int], modified: tuple[int, int]) -> None:
+def name_to_handle(path: bytes) -> bytes:
+    """name_to_handle_at(2): a handle by which open_by_handle_at(2) would find the file again."""
+    handle = ctypes.create_string_buffer(struct.pack("=Ii", 128, 0), 8 + 128)
+    mount_id = ctypes.c_int()
+    _check(_libc.name_to_handle_at(AT_FDCWD, path, handle, ctypes.byref(mount_id), 0), path)
+    return handle.raw
+
+
+def set_times(path: bytes, accessed: tuple[int, int], modified: tuple[int, int], *, follow: bool = True) -> None:
     """utimensat(2) with (seconds, nanoseconds) pairs, so that UTIME_NOW and UTIME_OMIT can be given."""
     times = (_Timespec * 2)(_Timespec(*accessed), _Timespec(*modified))
-    _check(_libc.utimensat(AT_FDCWD, path, times, 0), path)
+    _check(_libc.utimensat(AT_FDCWD, path, times, 0 if follow else AT_SYMLINK_NOFOLLOW), path)
+
+
+def fresh_times(path: bytes) -> tuple[int, int]:
+    """The (st_ctime, st_mtime) of a name itself in ns, from the file system, not the kernel's memory: statx(2)."""
+    buffer = ctypes.create_string_buffer(256)
+    flags = AT_SYMLINK_NOFOLLOW | AT_STATX_FORCE_SYNC
+    _check(_libc.statx(AT_FDCWD, path, flags, 0x7FF, buffer), path)
+    times = [struct.unpack_from("=qI", buffer, offset) for offset in (96, 112)]  # stx_ctime, stx_mtime
+    return times[0][0] * 10**9 + times[0][1], times[1][0] * 10**9 + times[1][1]
 
 
 class DirectoryStream:

@@ -90,6 +90,110 @@ def test_every_entry_present_throughout_appears_exactly_once(bench: Workbench, c
     assert len(os.listdir(top)) == {"unlink": MANY - len(touched), "create": MANY + len(touched)}.get(change, MANY)
 
 
+def _replace_by_rename(path: bytes) -> None:
+    actions.create(path + b".new")
+    os.rename(path + b".new", path)
+
+
+def _through_a_link(path: bytes) -> None:
+    os.link(path, path + b".link")
+    os.unlink(path)
+    os.rename(path + b".link", path)
+
+
+def _there_and_back(path: bytes) -> None:
+    os.rename(path, os.path.dirname(path) + b"/T")
+    os.rename(os.path.dirname(path) + b"/T", path)
+
+
+def _unlink_and_create(path: bytes) -> None:
+    os.unlink(path)
+    actions.create(path)
+
+
+def _as_a_directory(path: bytes) -> None:
+    os.unlink(path)
+    os.mkdir(path)
+
+
+GO_AND_COME_BACK = {
+    "rename": _there_and_back,
+    "create": _unlink_and_create,
+    "replace": _replace_by_rename,
+    "link": _through_a_link,
+    "directory": _as_a_directory,
+}
+
+
+@pytest.mark.parametrize("where", ["base", "layer", "merged"])
+def test_a_walk_ends_although_each_name_goes_and_comes_back(bench: Workbench, where: str) -> None:
+    count = 200  # with such long names more than one call of getdents
+    below = {"layer": 0, "merged": count // 2, "base": count}[where]
+    mount = bench.mounted({f"d{way}/{number:0200}": file() for way in GO_AND_COME_BACK for number in range(below)})
+    for way, change in GO_AND_COME_BACK.items():
+        top = mount.path + b"/d" + way.encode()
+        if not below:
+            os.mkdir(top)
+        for number in range(below, count):
+            actions.create(top + b"/%0200d" % number)
+        names = [b"%0200d" % number for number in range(count)]  # not read: the kernel would keep the listing
+        stream = syscalls.DirectoryStream(top)
+        seen: list[bytes] = []
+        for name, _, _ in stream:
+            if name in (b".", b".."):
+                continue
+            seen.append(name)
+            assert len(seen) <= 2 * len(names), f"{where}, {way}: the walk does not end"
+            change(top + b"/" + name)
+        assert sorted(set(seen) & set(names)) == names, f"{where}, {way}"
+        assert len(set(seen)) == len(seen), f"{where}, {way}"
+        stream.rewind()
+        assert sorted(_names(stream)) == names
+        stream.close()
+
+
+def test_a_walk_ends_although_many_names_come_back_at_once(bench: Workbench) -> None:
+    """More go before the first comes back than a listing remembers."""
+    count = 300
+    mount = bench.mounted({f"d/{number:0200}": file() for number in range(count)})
+    top = mount.path + b"/d"
+    stream = syscalls.DirectoryStream(top)
+    seen: list[bytes] = []
+    while (entry := stream.read()) is not None:
+        seen.append(entry[0])
+        assert len(seen) <= 2 * count, "the walk does not end"
+        if len(seen) % 100 == 0:
+            for name in os.listdir(top):
+                os.rename(top + b"/" + name, mount.path + b"/" + name)
+            for name in os.listdir(mount.path):
+                if name != b"d":
+                    os.rename(mount.path + b"/" + name, top + b"/" + name)
+    stream.close()
+    assert len(seen) == len(set(seen))
+    assert len(os.listdir(top)) == count
+
+
+def test_a_position_keeps_its_meaning_while_names_come_back(bench: Workbench) -> None:
+    mount = bench.mounted(_tree(300))
+    top = mount.path + b"/d"
+    stream = syscalls.DirectoryStream(top)
+    for _ in range(150):
+        stream.read()
+    position = stream.tell()
+    expected = stream.read()
+    assert expected is not None
+    for name in os.listdir(top):
+        if name != expected[0]:
+            _there_and_back(top + b"/" + name)
+    stream.seek(position)
+    again = stream.read()
+    assert again is not None
+    assert again[0] == expected[0]
+    rest = _names(stream)
+    assert len(set(rest)) == len(rest)
+    stream.close()
+
+
 def test_everything_can_be_removed_while_it_is_listed(bench: Workbench) -> None:
     """What `rm -r` does: read some names, remove them, read on."""
     mount = bench.mounted(_tree())

@@ -6,12 +6,13 @@ import array
 import fcntl
 import functools
 import os
+import struct
 import subprocess
 from collections.abc import Callable
 
 import pytest
 
-from tests.harness import actions
+from tests.harness import actions, syscalls
 from tests.harness.bench import Workbench
 from tests.harness.trees import Entry, directory, file, symlink
 from tests.harness.trial import Trial
@@ -23,9 +24,13 @@ FS_IOC_GETFLAGS = 0x80086601
 FS_IOC_SETFLAGS = 0x40086602
 FS_APPEND_FL = 0x20
 FS_IMMUTABLE_FL = 0x10
+NO_ID = 0xFFFFFFFF
 
 # VFS_CAP_REVISION_2 with the effective bit, and CAP_NET_RAW permitted: what `setcap cap_net_raw+ep` writes
 CAPABILITY = bytes.fromhex("0100000200200000000000000000000000000000")
+
+ACCESS_LIST = struct.pack("<I" + "HHI" * 5, 2, 1, 6, NO_ID, 2, 6, 5, 4, 6, NO_ID, 16, 6, NO_ID, 32, 6, NO_ID)
+"""u::rw,u:5:rw,g::rw,m::rw,o::rw as linux/posix_acl_xattr.h has it."""
 
 MODES = (0o644, 0o755, 0o4755, 0o2755, 0o6755, 0o2644, 0o6644, 0o4711)
 
@@ -38,19 +43,30 @@ def _nothing(call: Callable[..., object], *args: object) -> None:
     call(*args)
 
 
+def _truncate_open(path: bytes) -> None:
+    with actions.opened(path, os.O_WRONLY | os.O_TRUNC):
+        pass
+
+
+def _allocate(path: bytes) -> None:
+    with actions.opened(path, os.O_RDWR) as descriptor:
+        syscalls.fallocate(descriptor, 0, 0, 5000)
+
+
+def _copy_range(path: bytes) -> None:
+    with actions.opened(path, os.O_RDWR) as descriptor:
+        os.copy_file_range(descriptor, descriptor, 3, 0, 4)
+
+
 @pytest.mark.parametrize("uid", [0, PLAIN_USER], ids=["root", "owner"])
 @pytest.mark.parametrize("copied_up", [False, True], ids=["base", "layer"])
 def test_setuid_and_setgid_are_cleared_as_the_kernel_clears_them(bench: Workbench, uid: int, copied_up: bool) -> None:
-    def truncate_open(path: bytes) -> None:
-        with actions.opened(path, os.O_WRONLY | os.O_TRUNC):
-            pass
-
     changes: dict[str, Callable[[bytes], object]] = {
         "write": lambda path: actions.write(path, b"x"),
         "append": lambda path: actions.append(path, b"x"),
         "truncate": lambda path: os.truncate(path, 1),
         "grow": lambda path: os.truncate(path, 100),
-        "open with O_TRUNC": truncate_open,
+        "open with O_TRUNC": _truncate_open,
         "chown to the same": lambda path: os.chown(path, PLAIN_USER, PLAIN_USER),
         "chown of nothing": lambda path: os.chown(path, -1, -1),
         "chgrp": lambda path: os.chown(path, -1, PLAIN_USER),
@@ -73,6 +89,49 @@ def test_setuid_and_setgid_are_cleared_as_the_kernel_clears_them(bench: Workbenc
                 if copied_up:
                     os.utime(path, ns=(3, 3))
                 _change_as(trial, f"{label} {mode:o}", uid, change, path)
+
+    bench.compare(description, operations)
+
+
+@pytest.mark.parametrize("gid", [77, 88, 99], ids=["a group of his", "his group", "a foreign group"])
+@pytest.mark.parametrize("place", ["tmpfs", "ext4"], indirect=True)
+def test_setgid_without_group_execute_stays_only_for_the_group(bench: Workbench, gid: int, engine: str) -> None:
+    """Since Linux 6.2 the bit is cleared when somebody outside of the file's group changes the file."""
+    changes: dict[str, Callable[[bytes], object]] = {
+        "write": lambda path: actions.write(path, b"x"),
+        "append": lambda path: actions.append(path, b"x"),
+        "truncate": lambda path: os.truncate(path, 1),
+        "open with O_TRUNC": _truncate_open,
+        "chown of nothing": lambda path: os.chown(path, -1, -1),
+        "chgrp": lambda path: os.chown(path, -1, 88),
+        "chmod": lambda path: os.chmod(path, 0o2644),
+        "chmod with setuid": lambda path: os.chmod(path, 0o6606),
+        "utime": lambda path: os.utime(path, ns=(1, 1)),
+        "access list": lambda path: os.setxattr(path, "system.posix_acl_access", ACCESS_LIST),
+    }
+    if engine != "pyfuse3":
+        changes |= {"fallocate": _allocate, "copy_file_range": _copy_range}
+    modes = (0o2646, 0o6666, 0o2676, 0o4666)
+    description: dict[str, Entry] = {".": directory(0o777)}
+    for mode in modes:
+        for number in range(len(changes)):
+            for owner in (PLAIN_USER, OTHER_USER):
+                description[f"{mode:o}-{number}-{owner}"] = file(b"content", mode=mode, uid=owner, gid=gid)
+
+    def operations(trial: Trial) -> None:
+        def change_all() -> list[tuple[str, str, str]]:
+            outcomes = []
+            for mode in modes:
+                for number, (label, change) in enumerate(changes.items()):
+                    # What a stranger's chown of nothing asks for, FUSE asks for his writing, too: it is not refused.
+                    for owner in (PLAIN_USER,) if label == "chown of nothing" else (PLAIN_USER, OTHER_USER):
+                        path = trial.path(f"{mode:o}-{number}-{owner}")
+                        error = actions.error_of(functools.partial(change, path))
+                        outcomes.append((f"{label} {mode:o} of {owner}", error, oct(os.stat(path).st_mode)))
+            return outcomes
+
+        for label, error, mode in as_user(change_all, PLAIN_USER, 88, (77,)):
+            trial.note(label, (error, mode))
 
     bench.compare(description, operations)
 
@@ -306,6 +365,27 @@ def test_immutable_and_append_only_flags(bench: Workbench) -> None:
             trial.attempt(f"{name} write again", actions.write, path, b"?")
 
     bench.compare({"base": file(b"base")}, operations)
+
+
+@pytest.mark.direct_only
+@pytest.mark.parametrize("place", ["ext4"], indirect=True)
+@pytest.mark.parametrize("name", ["file", "d"])
+def test_setting_a_flag_moves_the_change_time_at_once(bench: Workbench, name: str) -> None:
+    mount = bench.mounted({"file": file(b"x"), "d/inside": file()})
+    path = mount.path + b"/" + name.encode()
+    for flags in (0, FS_APPEND_FL, 0):
+        before = os.stat(path)
+        _flags(path, flags)
+        assert os.stat(path).st_ctime_ns > before.st_ctime_ns
+        assert os.stat(path).st_mtime_ns == before.st_mtime_ns
+
+
+@pytest.mark.direct_only
+def test_file_handles_are_refused_as_overlayfs_does(bench: Workbench) -> None:
+    """They would go stale with the kernel's memory of the file."""
+    mount = bench.mounted({"file": file(b"x"), "d/inside": file()})
+    for name in (b"", b"/file", b"/d"):
+        assert actions.error_of(functools.partial(syscalls.name_to_handle, mount.path + name)) == "ENOTSUP"
 
 
 def test_programs_run_and_a_nosuid_mount_gives_no_rights(bench: Workbench) -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
 from cowfs.union import data, readdir, rename
+from cowfs.union.attrs import Changer
 from cowfs.union.nodes import Node
 from cowfs.union.tree import Tree
 from tests.harness import actions, syscalls
@@ -457,8 +458,8 @@ def _forget_whiteouts() -> None:
 def _lose_some_writes() -> None:
     whole = data.write
 
-    def write(tree: Tree, node: Node, offset: int, buffer: bytes | memoryview, kill_privileges: bool) -> int:
-        return len(buffer) if offset == 4095 else whole(tree, node, offset, buffer, kill_privileges)
+    def write(tree: Tree, node: Node, offset: int, buffer: bytes | memoryview, unprivileged: Changer | None) -> int:
+        return len(buffer) if offset == 4095 else whole(tree, node, offset, buffer, unprivileged)
 
     data.write = write
 

@@ -14,7 +14,7 @@ import pytest
 from tests.harness import actions, syscalls
 from tests.harness.bench import Workbench
 from tests.harness.mounts import Mount
-from tests.harness.trees import OLD_NS, directory, file, link_to, symlink
+from tests.harness.trees import OLD_NS, Entry, directory, file, link_to, symlink
 from tests.harness.trial import CLOCK_TICK_NS, Trial
 
 BASE = {
@@ -57,6 +57,36 @@ def test_now_and_omit(bench: Workbench) -> None:
     syscalls.set_times(path, (0, syscalls.UTIME_NOW), (5, 5))
     assert before <= os.stat(path).st_atime_ns <= time.time_ns()
     assert actions.error_of(lambda: syscalls.set_times(path, (0, 1_000_000_000), (0, 0))) == "EINVAL"
+
+
+SECOND = 1_000_000_000
+SPECIAL_TIMES = (-1, 0, 1, -SECOND, -SECOND - 1, -(2**31) * SECOND, -(2**31) * SECOND - 1, 2**31 * SECOND - 1,
+                 2**31 * SECOND, 15_032_385_535 * SECOND + 999_999_999, 15_032_385_536 * SECOND, 2**33 * SECOND,
+                 syscalls.UTIME_NOW, syscalls.UTIME_OMIT)  # fmt: skip
+"""The last two are nanoseconds, too, and no more than that; 15032385536 is in 2446, where ext4's times end."""
+
+
+@pytest.mark.parametrize("place", ["tmpfs", "ext4"], indirect=True)
+def test_every_time_is_a_time(bench: Workbench) -> None:
+    """None is taken for "now" or "leave it": -1 ns, that is 1969-12-31 23:59:59.999999999, included."""
+
+    def operations(trial: Trial) -> None:
+        leave, now = (0, syscalls.UTIME_OMIT), (0, syscalls.UTIME_NOW)
+        for name in ("d/file", "d", "d/link", "d/sub/leaf", "."):
+            path = trial.path(name)
+            for moment in SPECIAL_TIMES:
+                pair = divmod(moment, SECOND)
+                for label, times in (("both", (pair, pair)), ("mtime", (leave, pair)), ("atime", (pair, leave))):
+                    os.utime(path, ns=(5, 7), follow_symlinks=False)
+                    trial.attempt(f"{name} {moment} {label}", syscalls.set_times, path, *times, follow=False)
+                    status = os.lstat(path)
+                    trial.note(f"{name} {moment} {label} set", (status.st_atime_ns, status.st_mtime_ns))
+                before = time.time_ns() - CLOCK_TICK_NS
+                syscalls.set_times(path, pair, now, follow=False)
+                status = os.lstat(path)
+                trial.note(f"{name} {moment} with now", (status.st_atime_ns, status.st_mtime_ns >= before))
+
+    bench.compare(BASE, operations)
 
 
 @pytest.mark.parametrize(
@@ -210,3 +240,108 @@ def test_copying_a_tree_with_its_times_keeps_them(bench: Workbench) -> None:
         trial.note("time", _modified(trial.path("copy/sub/leaf")))
 
     bench.compare(BASE, operations)
+
+
+DEEP_CHANGES: dict[str, Callable[[bytes], object]] = {
+    "create": lambda top: actions.create(top + b"/a/b/c/new"),
+    "mkdir": lambda top: os.mkdir(top + b"/a/b/c/made"),
+    "symlink": lambda top: os.symlink(b"x", top + b"/a/b/c/made"),
+    "chmod of a file": lambda top: os.chmod(top + b"/a/b/c/file", 0o600),
+    "chmod of a directory": lambda top: os.chmod(top + b"/a/b/c", 0o700),
+    "utime of a directory": lambda top: os.utime(top + b"/a/b/c", ns=(OLD_NS, OLD_NS)),
+    "xattr of a directory": lambda top: os.setxattr(top + b"/a/b/c", "user.a", b"1"),
+    "write": lambda top: actions.append(top + b"/a/b/c/file", b"!"),
+    "truncate": lambda top: os.truncate(top + b"/a/b/c/file", 0),
+    "unlink": lambda top: os.unlink(top + b"/a/b/c/file"),
+    "rmdir": lambda top: os.rmdir(top + b"/a/b/empty"),
+    "link": lambda top: os.link(top + b"/a/b/c/file", top + b"/a/b/c/linked"),
+    "write to a hard link": lambda top: actions.append(top + b"/a/hard/one", b"!"),
+    "rename": lambda top: os.rename(top + b"/a/b/c/file", top + b"/a/b/c/moved"),
+    "rename in": lambda top: os.rename(top + b"/other/file", top + b"/a/b/c/moved"),
+    "rename of a directory": lambda top: os.rename(top + b"/a/b/c", top + b"/other/moved"),
+    "rename over a directory": lambda top: os.rename(top + b"/a/b/c", top + b"/a/b/empty"),
+    "replace": lambda top: os.rename(top + b"/other/file", top + b"/a/b/c/file"),
+    "chown of a link": lambda top: os.chown(top + b"/a/b/c/link", 5, 5, follow_symlinks=False),
+    "two, one below the other": lambda top: os.makedirs(top + b"/a/b/c/new/deeper"),
+    "rename from below": lambda top: os.rename(top + b"/a/b/c/file", top + b"/a/b/file"),
+}
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("place", ["tmpfs", "ext4"], indirect=True)
+def test_a_change_moves_the_times_that_it_moves_on_an_ordinary_file_system(bench: Workbench) -> None:
+    """Of the directories above it none, although they are copied up; nor does their size change."""
+    description: dict[str, Entry] = {}
+    for number in range(len(DEEP_CHANGES)):
+        for name in ("a/b/c/file", "a/hard/one", "other/file"):
+            description[f"{number}/{name}"] = file(b"content")
+        description[f"{number}/a/hard/two"] = link_to(f"{number}/a/hard/one")
+        description[f"{number}/a/b/empty"] = directory()
+        description[f"{number}/a/b/c/link"] = symlink("file")
+
+    def operations(trial: Trial) -> None:
+        for number, (label, change) in enumerate(DEEP_CHANGES.items()):
+            top = trial.path(str(number))
+            above = [trial.path(), *sorted(path for path, _, _ in os.walk(top))]
+            before = {path: (os.lstat(path), syscalls.fresh_times(path)) for path in [*above, top + b"/a/b/c/file"]}
+            change(top)
+            for path, (status, times) in before.items():
+                name = os.path.relpath(path, trial.root)
+                if not os.path.lexists(path):
+                    continue
+                cached = os.lstat(path)
+                moved = [old != new for old, new in zip(times, syscalls.fresh_times(path), strict=True)]
+                trial.note(f"{label}: ctime and mtime of {name!r} moved", moved)
+                trial.note(f"{label}: cached", [cached.st_ctime_ns != times[0], cached.st_mtime_ns != times[1]])
+                if not moved[0]:
+                    assert (label, name, os.lstat(path).st_size) == (label, name, status.st_size)
+
+    bench.compare(description, operations)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("label", ["create", "chmod of a file", "unlink", "rename in", "write to a hard link"])
+def test_tar_does_not_see_a_directory_change_that_did_not(bench: Workbench, label: str) -> None:
+    description = {
+        "t/a/b/c/file": file(b"content"),
+        "t/a/hard/one": file(),
+        "t/a/hard/two": link_to("t/a/hard/one"),
+        "t/other/file": file(),
+        "t/a/b/empty": directory(),
+    }
+    for part in (b"", b"/t"):
+        mount = bench.mount(bench.base(description, f"base{len(part)}"), name=f"mnt{len(part)}")
+        for name in (b"", b"/t", b"/t/a", b"/t/a/b", b"/t/a/b/c", b"/t/a/hard", b"/t/other"):
+            os.stat(mount.path + name)  # not listed: the kernel would keep that, and tar not ask again
+        DEEP_CHANGES[label](mount.path + b"/t")
+        command = ["tar", "-cf", "/dev/zero", "-C", os.fsdecode(mount.path + part), "."]
+        done = subprocess.run(command, capture_output=True, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize("noatime", [False, True], ids=["relatime", "noatime"])
+def test_only_reading_moves_access_times_and_with_noatime_nothing(bench: Workbench, noatime: bool) -> None:
+    mount = bench.mount(bench.base(BASE), start=False)
+    mount.options = ("-o", "allow_other,noatime" if noatime else "allow_other")
+    mount.start()
+    paths = {name: mount.path + b"/" + name for name in (b"d", b"made", b"d/file", b"new")}
+    os.mkdir(paths[b"made"])
+    actions.create(paths[b"made"] + b"/inside")
+    actions.create(paths[b"new"], b"x")
+    os.chmod(paths[b"d/file"], 0o600)
+    os.chmod(paths[b"d"], 0o700)
+    for path in paths.values():
+        os.utime(path, ns=(5, 7))
+    mount.remount()
+    for path in paths.values():
+        os.chmod(path, 0o711)
+        os.stat(path)
+        actions.error_of(lambda path=path: os.rmdir(path))  # type: ignore[misc]
+        assert (path, os.stat(path).st_atime_ns) == (path, 5)
+    for name, path in paths.items():
+        if name in (b"d", b"made"):
+            os.listdir(path)
+        else:
+            actions.read(path)
+        moved = os.stat(path).st_atime_ns != 5
+        assert (name, moved) == (name, not noatime)

@@ -28,14 +28,14 @@ def test_a_large_copy_up_is_refused_before_anything_changes_and_done_in_steps(
     tree.copy_ups.inline_limit = 4096
     node = find(tree, "d/large")
     with pytest.raises(CopyUpNeeded) as needed:
-        data.write(tree, node, 0, b"x", False)
+        data.write(tree, node, 0, b"x", None)
     assert needed.value.node is node
     assert os.listdir(tmp_path / "upper") == os.listdir(tmp_path / "work/staging") == []
     job = copyup.begin(tree, node)
     job.copy()
     assert bytes(data.read(tree, node, 0, 16)) == LARGE[:16]
     job.commit()
-    data.write(tree, node, 0, b"x", False)
+    data.write(tree, node, 0, b"x", None)
     assert (tmp_path / "upper/d/large").read_bytes() == b"x" + LARGE[1:]
     assert os.listdir(tmp_path / "work/staging") == []
 
@@ -51,7 +51,7 @@ def test_a_job_whose_file_was_removed_meanwhile_keeps_it_for_who_has_it_open(
     files.unlink(tree, node.parent, b"large")
     job.copy()
     job.commit()
-    data.write(tree, node, 0, b"x", False)
+    data.write(tree, node, 0, b"x", None)
     assert bytes(data.read(tree, node, 0, 2)) == b"x1"
     assert stat.S_ISCHR(os.lstat(tmp_path / "upper/d/large").st_mode)
 
@@ -81,12 +81,12 @@ def test_a_failing_copy_up_leaves_nothing_behind(
 
     monkeypatch.setattr(copying, "_copy_range", full)
     with pytest.raises(OSError, match="No space") as failed:
-        data.write(tree, node, 0, b"x", False)
+        data.write(tree, node, 0, b"x", None)
     assert failed.value.errno == errno.ENOSPC
     assert os.listdir(tmp_path / "work/staging") == []
     assert not node.upper
     monkeypatch.undo()
-    data.write(tree, node, 0, b"x", False)
+    data.write(tree, node, 0, b"x", None)
     assert (tmp_path / "upper/d/large").read_bytes()[:2] == b"x1"
 
 

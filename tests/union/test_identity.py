@@ -56,7 +56,7 @@ def test_hard_links_of_the_base_stay_one_file(tmp_path: Path, make_tree: MakeTre
     for name in ("two", "d/three"):
         os.link(tmp_path / "base/one", tmp_path / "base" / name)
     tree = make_tree("base")
-    data.write(tree, find(tree, first), 0, b"new", False)
+    data.write(tree, find(tree, first), 0, b"new", None)
     for mounted_again in (False, True):
         tree = make_tree("base") if mounted_again else tree
         nodes = [find(tree, name) for name in ("one", "two", "d/three")]
@@ -73,7 +73,7 @@ def test_an_unlinked_node_keeps_its_content_until_it_is_forgotten(tmp_path: Path
     tree = make_tree("base")
     node, _ = files.create(tree, tree.root, b"file", 0o644, ROOT)
     node.lookups += 1
-    data.write(tree, node, 0, b"content", False)
+    data.write(tree, node, 0, b"content", None)
     files.unlink(tree, tree.root, b"file")
     again, _ = files.create(tree, tree.root, b"file", 0o644, ROOT)
     assert again is not node
@@ -130,7 +130,7 @@ def test_hard_links_stay_one_file_through_stacked_layers(tmp_path: Path, make_tr
     for name in ("b", "c", "e"):
         os.link(tmp_path / "base/a", tmp_path / "base" / name)
     tree = make_tree("base")
-    data.write(tree, find(tree, "b"), 0, b"two", False)
+    data.write(tree, find(tree, "b"), 0, b"two", None)
     files.unlink(tree, tree.root, b"a")
     tree = make_tree()
     (tmp_path / "upper").rename(tmp_path / "top")
@@ -138,7 +138,7 @@ def test_hard_links_stay_one_file_through_stacked_layers(tmp_path: Path, make_tr
     tree = make_tree("top", "base", links={"top": "top-work/links"})
     assert {find(tree, name).number for name in "bce"} == {find(tree, "b").number}
     assert attrs.get_attributes(tree, find(tree, "c")).nlink == 3
-    data.write(tree, find(tree, "c"), 0, b"new", False)
+    data.write(tree, find(tree, "c"), 0, b"new", None)
     files.unlink(tree, tree.root, b"b")
     for mounted_again in (False, True):
         tree = make_tree("top", "base", links={"top": "top-work/links"}) if mounted_again else tree

@@ -34,6 +34,22 @@ def test_a_reader_in_the_middle_sees_every_lasting_entry_once(tmp_path: Path, ma
     assert [name for name in seen if name in lasting] == lasting
 
 
+def test_a_name_that_comes_back_is_not_behind_a_reader(tmp_path: Path, make_tree: MakeTree) -> None:
+    (tmp_path / "base").mkdir()
+    for name in ("a", "b", "c"):
+        (tmp_path / "base" / name).touch()
+    tree = make_tree("base")
+    for step in range(200):  # more than a listing keeps of what is gone
+        behind = next(entry for entry in readdir.read_directory(tree, tree.root, 0) if entry.name == b"b").cookie
+        for child in (b"a", b"c"):
+            files.unlink(tree, tree.root, child)
+            files.create(tree, tree.root, child, 0o644, ROOT)
+        files.create(tree, tree.root, b"t%d" % step, 0o644, ROOT)
+        assert _walk(list(readdir.read_directory(tree, tree.root, behind))) == []
+        files.unlink(tree, tree.root, b"t%d" % step)
+    assert sorted(_walk(list(readdir.read_directory(tree, tree.root, 0)))) == [b"a", b"b", b"c"]
+
+
 def test_cookies_fit_in_31_bits_and_are_never_used_twice(make_tree: MakeTree) -> None:
     tree = make_tree("base")
     cookies: set[int] = set()

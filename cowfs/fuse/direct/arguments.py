@@ -5,11 +5,12 @@ import struct
 from errno import ERANGE
 
 from cowfs.fuse.protocol import abi, messages
-from cowfs.union.attrs import NOW, Caller, Changes
+from cowfs.union.attrs import NOW, Caller, Changer, Changes
 
 Message = bytes | bytearray
 
 _CALLER = struct.Struct("=II")
+_CHANGER = struct.Struct("=III")
 _CALLER_OFFSET = abi.IN_HEADER.offset("uid")
 _CHANGE = (
     abi.FATTR_MODE | abi.FATTR_UID | abi.FATTR_GID | abi.FATTR_SIZE | abi.FATTR_ATIME | abi.FATTR_MTIME
@@ -47,6 +48,14 @@ def name_at(message: Message, start: int) -> bytes:
 def caller_of(message: Message, umask: int) -> Caller:
     uid, gid = _CALLER.unpack_from(message, _CALLER_OFFSET)
     return Caller(uid, gid, umask)
+
+
+def changer_of(message: Message) -> Changer:
+    return Changer(*_CHANGER.unpack_from(message, _CALLER_OFFSET))
+
+
+def unprivileged(message: Message) -> Changer | None:
+    return None if is_root(message) else changer_of(message)
 
 
 def is_root(message: Message) -> bool:

@@ -15,7 +15,16 @@ from contextlib import contextmanager
 from errno import ENOENT, ENOSYS, ENOTDIR, ENOTTY, ENXIO
 from functools import partial
 
-from cowfs.fuse.direct.arguments import Message, attribute_changes, caller_of, is_root, name_at, sized
+from cowfs.fuse.direct.arguments import (
+    Message,
+    attribute_changes,
+    caller_of,
+    changer_of,
+    is_root,
+    name_at,
+    sized,
+    unprivileged,
+)
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.observer import Observer, observed
 from cowfs.fuse.protocol import abi, file_flags, messages, negotiation
@@ -34,7 +43,7 @@ from cowfs.union.attrs import (
     statfs,
 )
 from cowfs.union.nodes import Directory, Node
-from cowfs.union.readdir import Entry, read_directory
+from cowfs.union.readdir import Entry, note_reading, read_directory
 from cowfs.union.readdir_order import OrderedDirectories
 from cowfs.union.rename import Name
 from cowfs.union.tree import Tree
@@ -231,7 +240,9 @@ class Handlers:
 
     def setattr(self, number: int, message: Message) -> Reply:
         fields = abi.SetattrIn._make(abi.SETATTR_IN.unpack_from(message, HEADER_SIZE))
-        return messages.attr(set_attributes(self.tree, self._node(number), attribute_changes(fields)))
+        wanted = attribute_changes(fields)
+        wanted.changer = changer_of(message)
+        return messages.attr(set_attributes(self.tree, self._node(number), wanted))
 
     def statfs(self, _: int, __: Message) -> Reply:
         at = statfs(self.tree)
@@ -301,7 +312,8 @@ class Handlers:
         start = HEADER_SIZE + abi.WRITE_IN.size
         content = memoryview(message)[start : start + size]
         node = self._node(number)
-        written = data.write(self.tree, node, offset, content, bool(flags & abi.WRITE_KILL_SUIDGID))
+        unprivileged = changer_of(message) if flags & abi.WRITE_KILL_SUIDGID else None
+        written = data.write(self.tree, node, offset, content, unprivileged)
         return abi.WRITE_OUT.pack(written, 0)
 
     def lseek(self, number: int, message: Message) -> Reply:
@@ -312,7 +324,7 @@ class Handlers:
 
     def fallocate(self, number: int, message: Message) -> Reply:
         _, offset, length, mode, _ = abi.FALLOCATE_IN.unpack_from(message, HEADER_SIZE)
-        data.fallocate(self.tree, self._node(number), mode, offset, length, not is_root(message))
+        data.fallocate(self.tree, self._node(number), mode, offset, length, unprivileged(message))
         return b""
 
     def copy_file_range(self, number: int, message: Message) -> Reply:
@@ -324,8 +336,8 @@ class Handlers:
     def _copy(self, number: int, message: Message) -> int:
         _, offset, target, _, target_offset, length, _ = abi.COPY_FILE_RANGE_IN.unpack_from(message, HEADER_SIZE)
         source_node, target_node = self._node(number), self._node(target)
-        kill = not is_root(message)
-        return data.copy_range(self.tree, source_node, offset, target_node, target_offset, length, kill)
+        who = unprivileged(message)
+        return data.copy_range(self.tree, source_node, offset, target_node, target_offset, length, who)
 
     def fsync(self, number: int, message: Message) -> Reply:
         _, flags, _ = abi.FSYNC_IN.unpack_from(message, HEADER_SIZE)
@@ -338,6 +350,8 @@ class Handlers:
     # Directories
 
     def _entries(self, directory: Directory, handle: int, cookie: int) -> Iterator[Entry]:
+        if not cookie:
+            note_reading(self.tree, directory)
         if self._ordered is not None:
             return self._ordered.read(directory, handle, cookie)
         return read_directory(self.tree, directory, cookie)

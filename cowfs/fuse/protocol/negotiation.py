@@ -32,11 +32,13 @@ WANTED = (
     | InitFlag.HAS_IOCTL_DIR
     | InitFlag.SETXATTR_EXT
     | InitFlag.INIT_EXT
+    | InitFlag.NO_EXPORT_SUPPORT
 )
 """What is asked for where the kernel offers it. Left out on purpose:
 ATOMIC_O_TRUNC needs OPEN; WRITEBACK_CACHE loses acknowledged writes with the daemon, and costs a GETATTR for
 each closed file; AUTO_INVAL_DATA guards against changes that nobody makes; FLOCK_LOCKS and POSIX_LOCKS
-would bring here what the kernel does alone; SECURITY_CTX sends labels of an LSM that the layer cannot keep;
+would bring here what the kernel does alone; EXPORT_SUPPORT would need every node ever looked up: file handles are
+refused, as overlayfs does, instead of going stale; SECURITY_CTX sends labels of an LSM that the layer cannot keep;
 CREATE_SUPP_GROUP: since Linux 6.0 the VFS itself drops S_ISGID for a caller outside the group."""
 
 

@@ -8,6 +8,7 @@ import logging
 import logging.handlers
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +19,7 @@ import trio
 
 from cowfs.command import variation_options
 from cowfs.command.verbs import VERBS, parser_of, split, summary
-from cowfs.daemon.mount import Mount
+from cowfs.daemon.mount import ENDING_SIGNALS, Mount
 from cowfs.daemon.request import ENGINES, MountRequest
 from cowfs.daemon.trace_file import TraceError, check_place
 from cowfs.fuse.device import MountError, MountOptions
@@ -63,6 +64,8 @@ class UsageError(Exception):
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit code. 1: it could not be done, 2: the command line makes no sense."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or nobody learns how a program ended, wait(2)
     verb = VERBS.get(arguments[0]) if arguments else None
     try:
         if verb is None:
@@ -78,11 +81,15 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say, not even at exit
         return 1
     except OSError as error:
-        name = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
-        print(f"cowfs: {name}{error.strerror or error}", file=sys.stderr)
+        print(f"cowfs: {_sentence(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _sentence(error: OSError) -> str:
+    name = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+    return f"{name}{error.strerror or error}"
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
@@ -114,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _mount(arguments: list[str]) -> int:
     parsed = _parser().parse_args(arguments)
+    _open_standard_descriptors()
     request = _request(parsed)
     if parsed.debug:
         request.debug = lambda line: print(line, file=sys.stderr, flush=True)
@@ -209,7 +217,7 @@ def _in_background(request: MountRequest) -> int:
         _become_daemon(request, writer)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read().decode(errors="replace")
+        said = os.fsdecode(pipe.read())
     if said != "mounted":
         print(f"cowfs: {said or 'The daemon died before it could mount.'}", file=sys.stderr)
         return 1
@@ -221,8 +229,29 @@ def _in_background(request: MountRequest) -> int:
     return 0
 
 
+def _open_standard_descriptors() -> None:
+    """Have something at 0, 1 and 2, whatever the caller closed: else /dev/fuse or a layer would get the number."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:  # it served the listing of /proc/self/fd
+        return False
+    return True
+
+
 def _become_daemon(request: MountRequest, writer: int) -> NoReturn:
     os.setsid()
+    # What the caller holds, locks and pipes among it, is nothing to outlive him. Until then a base may be /dev/fd/9.
+    inherited = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2 and fd != writer and _is_open(fd)]
+    # nohup(1) and shells' "&" would have it ignore what ends it.
+    for number in ENDING_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     request = replace(
         request,
         bases=[base.absolute() for base in request.bases],
@@ -232,24 +261,31 @@ def _become_daemon(request: MountRequest, writer: int) -> NoReturn:
     status = 0
 
     def report(text: str) -> None:
-        os.write(writer, text.encode())
+        nonlocal writer
+        if writer < 0:  # nobody listens any more
+            _log.error("%s", text)
+            return
+        os.write(writer, os.fsencode(text))
         os.close(writer)
+        writer = -1
 
     def detach() -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(nothing, fd)
         os.close(nothing)
+        for fd in inherited:
+            os.close(fd)
         _log_to_syslog()
         report("mounted")
 
     try:
         _serve(request, detach)
-    except (LayerError, MountError) as error:
+    except (LayerError, MountError, TraceError) as error:
         report(str(error))
         status = 1
-    except TraceError as error:
-        _log.error("%s", error)
+    except OSError as error:
+        report(_sentence(error))
         status = 1
     except BaseException:
         _log.exception("the daemon failed")

@@ -3,8 +3,10 @@
 import errno
 import os
 import stat
+from functools import partial
 
 from cowfs import linux
+from cowfs.union.copyup import _copy_owner, usable_value
 from cowfs.union.tree import Tree
 from cowfs.union.whiteout import attribute_path
 
@@ -23,23 +25,28 @@ _NO_CLONING = (errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS)
 _NO_XATTRS = (errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENODATA)
 
 
-def copy_metadata(tree: Tree, source: Place, target: Place, status: os.stat_result) -> None:
-    """Give ``target`` the owner, attributes, mode and times of ``source``, whose ``status`` is at hand."""
+def copy_metadata(tree: Tree, source: Place, target: Place, status: os.stat_result) -> bool:
+    """Give ``target`` the owner, attributes, mode and times of ``source``, whose ``status`` is at hand.
+
+    False if the owner is another then (``_copy_owner``).
+    """
     dir_fd, name = target
     # In this order: chown clears setuid and capabilities, an ACL changes the mode.
-    os.chown(name, status.st_uid, status.st_gid, dir_fd=dir_fd, follow_symlinks=False)
+    kept, mode = _copy_owner(lambda *ids: os.chown(name, *ids, dir_fd=dir_fd, follow_symlinks=False), status)
     copy_xattrs(tree, attribute_path(*source), attribute_path(*target))
     if not stat.S_ISLNK(status.st_mode):
-        linux.chmod(dir_fd, name, stat.S_IMODE(status.st_mode))
+        linux.chmod(dir_fd, name, stat.S_IMODE(mode))
     linux.set_times(dir_fd, name, status.st_atime_ns, status.st_mtime_ns)
+    return kept
 
 
-def copy_file_metadata(tree: Tree, source: int, target: int, status: os.stat_result) -> None:
+def copy_file_metadata(tree: Tree, source: int, target: int, status: os.stat_result) -> bool:
     """The same for a regular file, by descriptors: half as dear, and of most copies the larger part."""
-    os.fchown(target, status.st_uid, status.st_gid)
+    kept, mode = _copy_owner(partial(os.fchown, target), status)
     copy_xattrs(tree, source, target)
-    os.fchmod(target, stat.S_IMODE(status.st_mode))
+    os.fchmod(target, stat.S_IMODE(mode))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return kept
 
 
 def copy_xattrs(tree: Tree, source: int | bytes, target: int | bytes) -> None:
@@ -49,7 +56,8 @@ def copy_xattrs(tree: Tree, source: int | bytes, target: int | bytes) -> None:
         if tree.marks.to_visible(name) is None:
             continue
         try:
-            os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=follow), follow_symlinks=follow)
+            value = usable_value(name, os.getxattr(source, name, follow_symlinks=follow))
+            os.setxattr(target, name, value, follow_symlinks=follow)
         except OSError as error:
             # What only a privileged daemon may set means nothing in the nosuid mount of one that is not.
             if error.errno not in _NO_XATTRS:

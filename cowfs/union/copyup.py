@@ -18,6 +18,12 @@ from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import SELF, Tree
 from cowfs.union.whiteout import attribute_path
 
+_NOT_OURS_TO_GIVE = (errno.EPERM, errno.EINVAL, errno.EOVERFLOW)
+"""What chown(2) says to a plain user; and to root of a user namespace, of ids that it does not map."""
+_ACL = b"system.posix_acl_"
+_NAMED_ENTRIES = (b"\x02\0", b"\x08\0")
+"""ACL_USER and ACL_GROUP of linux/posix_acl.h."""
+
 
 class CopyUpNeeded(Exception):
     """More bytes have to be copied than may be while everybody waits; nothing was changed yet.
@@ -78,11 +84,13 @@ class CopyUpJob:
             identity = tree.lower_identity(node, status)
             if identity is not None:
                 tree.marks.set_origin(self._target, identity)
-            copy_file_metadata(tree, self._source, self._target, status)
+            kept = copy_file_metadata(tree, self._source, self._target, status)
             _place(tree, node, self._staged, status, identity)
         except OSError:
             self.abandon()
             raise
+        if not kept:
+            tree.on_stale(node)
         tree.copies_running -= 1
         os.close(self._source)
         tree.files.put(node.number, self._target, writable=True)  # most are copied up to be written to
@@ -183,11 +191,13 @@ def _copy_up_special(tree: Tree, node: Node) -> None:
         identity = tree.lower_identity(node, status)
         if identity is not None:
             tree.marks.set_origin(attribute_path(tree.upper.staging_fd, staged), identity)
-        copy_metadata(tree, (dir_fd, name), (tree.upper.staging_fd, staged), status)
+        kept = copy_metadata(tree, (dir_fd, name), (tree.upper.staging_fd, staged), status)
         _place(tree, node, staged, status, identity)
     except OSError:
         _drop_staged(tree, staged)
         raise
+    if not kept:
+        tree.on_stale(node)
 
 
 def _copy_up_directories(tree: Tree, directory: Directory) -> None:
@@ -212,19 +222,22 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
     staged = tree.upper.staging_name()
     os.mkdir(staged, 0o700, dir_fd=staging_fd)
     try:
-        copy_metadata(tree, (dir_fd, name), (staging_fd, staged), status)
+        kept = copy_metadata(tree, (dir_fd, name), (staging_fd, staged), status)
         try:
             _move_into(tree, staged, directory.parent, directory.name)
         except PermissionError:
             # Moving a directory elsewhere writes to it, too: its "..", rename(2).
-            linux.chmod(staging_fd, staged, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
+            mode = stat.S_IMODE(os.stat(staged, dir_fd=staging_fd, follow_symlinks=False).st_mode)
+            linux.chmod(staging_fd, staged, mode | stat.S_IRWXU)
             _move_into(tree, staged, directory.parent, directory.name)
-            linux.chmod(tree.upper_fd(directory.parent), directory.name, stat.S_IMODE(status.st_mode))
+            linux.chmod(tree.upper_fd(directory.parent), directory.name, mode)
     except OSError:
         os.rmdir(staged, dir_fd=staging_fd)
         raise
     directory.upper = True
     made_empty(tree, directory)
+    if not kept:
+        tree.on_stale(directory)
 
 
 def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result, identity: tuple[int, int] | None) -> None:
@@ -292,6 +305,41 @@ def _enter(tree: Tree, parent: Directory, name: bytes, make: Callable[[int], Non
         with opened_up(parent_fd, SELF):
             make(parent_fd)
     linux.set_times(parent_fd, SELF, before.st_atime_ns, before.st_mtime_ns)
+
+
+def _copy_owner(chown: Callable[[int, int], None], status: os.stat_result) -> tuple[bool, int]:
+    """Give a copy its owner and group, by ``chown(uid, gid)``: whether it has them, and the st_mode that is right then.
+
+    A daemon that may not give files away keeps the copy as its own, as cp(1) does. The set-user-ID or set-group-ID
+    bit goes then: it would lend another's rights.
+    """
+    try:
+        chown(status.st_uid, status.st_gid)
+    except OSError as error:
+        if error.errno not in _NOT_OURS_TO_GIVE:
+            raise
+    else:
+        return True, status.st_mode
+    mode = status.st_mode & ~stat.S_ISUID
+    try:
+        chown(-1, status.st_gid)
+    except OSError as error:
+        if error.errno not in _NOT_OURS_TO_GIVE:
+            raise
+        mode &= ~stat.S_ISGID
+    return False, mode
+
+
+def usable_value(name: bytes, value: bytes) -> bytes:
+    """An attribute as a file of the base has it; an ACL without the ids that our user namespace does not map.
+
+    The kernel gives them as -1, takes no ACL with such an id, and refuses all use of a file that has one.
+    """
+    if not name.startswith(_ACL):
+        return value
+    entries = (value[at : at + 8] for at in range(4, len(value), 8))
+    kept = (entry for entry in entries if entry[:2] not in _NAMED_ENTRIES or entry[4:] != b"\xff" * 4)
+    return value[:4] + b"".join(kept)
 
 
 def _create_staged(tree: Tree, name: bytes) -> int:

@@ -17,8 +17,9 @@ from typing import Any, NoReturn
 
 import trio
 
+from cowfs.bases import split, split_bases, unescaped
 from cowfs.command import variation_options
-from cowfs.command.verbs import VERBS, parser_of, split, summary
+from cowfs.command.verbs import VERBS, parser_of, summary
 from cowfs.daemon.mount import ENDING_SIGNALS, Mount
 from cowfs.daemon.request import ENGINES, MountRequest
 from cowfs.daemon.trace_file import TraceError, check_place
@@ -49,6 +50,7 @@ _WITHOUT_EFFECT = {
     *("rw", "suid", "dev", "exec", "atime", "relatime", "strictatime", "diratime", "nodiratime", "async", "defaults"),
     *("auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "default_permissions"),
     *("redirect_dir", "index", "metacopy", "xino", "volatile", "nfs_export", "uuid", "verity", "comment", "fsname"),
+    "acl_cache",  # of the mount helper; here it is always so
 }
 _PATHS = {"trace": "trace", "layer": "layer", "upperdir": "upper", "workdir": "work"}
 _SWITCHES = {"sync": "durable", "userxattr": "user_marks"}
@@ -61,15 +63,18 @@ class UsageError(Exception):
     """The command line makes no sense; the text is a sentence."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; the exit code. 1: it could not be done, 2: the command line makes no sense."""
+def main(arguments: list[str] | None = None, *, staged: bool = True) -> int:
+    """Run the command; the exit code. 1: it could not be done, 2: the command line makes no sense.
+
+    ``staged``: as in MountRequest.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or nobody learns how a program ended, wait(2)
     verb = VERBS.get(arguments[0]) if arguments else None
     try:
         if verb is None:
-            return _mount(arguments)
+            return _mount(arguments, staged=staged)
         return verb.run(parser_of(arguments[0]).parse_args(arguments[1:]))
     except UsageError as error:
         print(f"cowfs: {error}\nTry: cowfs --help", file=sys.stderr)
@@ -119,10 +124,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _mount(arguments: list[str]) -> int:
+def _mount(arguments: list[str], *, staged: bool) -> int:
     parsed = _parser().parse_args(arguments)
     _open_standard_descriptors()
     request = _request(parsed)
+    request.staged = staged
     if parsed.debug:
         request.debug = lambda line: print(line, file=sys.stderr, flush=True)
     if parsed.foreground or parsed.debug:
@@ -143,7 +149,9 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
     for name, value in _options(parsed.options):
         if name == "lowerdir":
             bases = value
-        elif name in _FLAGS:
+            continue
+        value = unescaped(value)
+        if name in _FLAGS:
             flags[_FLAGS[name]] = True
         else:
             _take_option(request, name, value)
@@ -151,10 +159,11 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
         raise UsageError("A layer and upperdir= are two places to write to: give one of them.")
     if request.work is not None and request.upper is None:
         raise UsageError("workdir= goes with upperdir=.")
-    if "" in (paths := split(bases, ":")):
-        raise UsageError(f"{bases!r} names no base.")
-    request.bases = [Path(path) for path in paths]
-    request.options = MountOptions(source=bases, **flags)
+    try:
+        request.bases = split_bases(bases)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(str(error)) from None
+    request.options = MountOptions(source=parsed.base, **flags)
     if request.trace is not None:
         check_place(request.trace)
     return request
@@ -179,6 +188,7 @@ def _take_option(request: MountRequest, name: str, value: str) -> None:
 
 
 def _options(given: list[str]) -> list[tuple[str, str]]:
+    """Names and values; these with the backslashes that they were given with."""
     pairs = (option.partition("=") for text in given for option in split(text, ",") if option)
     return [(name, value) for name, _, value in pairs]
 

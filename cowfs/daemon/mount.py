@@ -58,7 +58,7 @@ class Mount:
                 self._trace = Trace(request.trace.absolute(), bases, self._settings.uses)
             os.umask(0)  # the union applies the caller's
             direct = request.engine != "pyfuse3"
-            self._device = mount_device(request.mountpoint, request.options, staged=direct)
+            self._device = mount_device(request.mountpoint, request.options, staged=direct and request.staged)
             undo.callback(self._device.close)
             if direct:
                 self._engine = DirectEngine(self._device, self.tree, self._settings)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cowfs.bases import join_bases
 from cowfs.union.layer import WritableLayer
 from cowfs.union.whiteout import Marks
 
@@ -64,9 +65,9 @@ def identify(place: Upper, bases: list[Path]) -> list[dict[str, Any]]:
     if place.directory is not None and (place.directory / METADATA).exists():
         recorded = read_metadata(place.directory)["bases"]
         if [base["identity"] for base in recorded] != [base["identity"] for base in identities]:
-            former = ":".join(str(base["path"]) for base in recorded)
+            former = join_bases([base["path"] for base in recorded])
             raise LayerError(
-                f"The layer {place.directory} was made over {former}, not over {':'.join(map(str, bases))}: "
+                f"The layer {place.directory} was made over {former}, not over {join_bases(bases)}: "
                 "its changes would meet other files. Give the base it was made over, or another layer."
             )
     return identities

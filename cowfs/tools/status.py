@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from cowfs.bases import join_bases
 from cowfs.daemon.mount_table import Mounted, layer_of, mounts
 from cowfs.fuse.statistics import read_statistics
 from cowfs.layer import lock
@@ -48,7 +49,7 @@ def table(found: Iterable[Mounted]) -> str:
             (
                 str(mount.mountpoint),
                 layer + (" (temporary)" if mount.facts["temporary"] else ""),
-                ":".join(mount.facts["bases"]),
+                join_bases(mount.facts["bases"]),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(2)]

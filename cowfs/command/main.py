@@ -4,6 +4,7 @@ The other verbs, with their parsers, are in verbs.py; ``parsers`` has those of a
 """
 
 import argparse
+import io
 import logging
 import logging.handlers
 import os
@@ -71,6 +72,8 @@ def main(arguments: list[str] | None = None, *, staged: bool = True) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or nobody learns how a program ended, wait(2)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes
     verb = VERBS.get(arguments[0]) if arguments else None
     try:
         if verb is None:

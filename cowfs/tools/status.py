@@ -5,12 +5,11 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from cowfs.bases import join_bases
 from cowfs.daemon.mount_table import Mounted, layer_of, mounts
 from cowfs.fuse.statistics import read_statistics
 from cowfs.layer import lock
 from cowfs.layer.metadata import LayerError, base_problem, is_layer, read_metadata
-from cowfs.tools.diff_text import readable
+from cowfs.tools.diff_text import readable, shown
 from cowfs.union.quota import usage
 
 
@@ -21,10 +20,10 @@ def describe(path: Path) -> str:
     metadata = read_metadata(directory)
     mounted = [mount for mount in mounts() if mount.facts and mount.facts["layer"] == str(directory)]
     size, entries = _usage(directory)
-    rows = [("layer", str(directory))]
+    rows = [("layer", _shown(directory))]
     rows += [("base", _base_line(base)) for base in metadata["bases"]]
     rows.append(("state", _state(metadata["state"], directory)))
-    rows += [("mounted on", str(mount.mountpoint)) for mount in mounted]
+    rows += [("mounted on", _shown(mount.mountpoint)) for mount in mounted]
     rows += [
         ("daemon", f"process {mount.facts['process']}, engine {_engine(mount.facts)}")
         for mount in mounted[:1]
@@ -42,18 +41,22 @@ def table(found: Iterable[Mounted]) -> str:
     rows = [("MOUNTPOINT", "LAYER", "BASES")]
     for mount in found:
         if mount.facts is None:
-            rows.append((str(mount.mountpoint), f"({mount.reason})", ""))
+            rows.append((_shown(mount.mountpoint), f"({mount.reason})", ""))
             continue
         layer = mount.facts["layer"] or mount.facts["upper"]
         rows.append(
             (
-                str(mount.mountpoint),
-                layer + (" (temporary)" if mount.facts["temporary"] else ""),
-                join_bases(mount.facts["bases"]),
+                _shown(mount.mountpoint),
+                _shown(layer) + (" (temporary)" if mount.facts["temporary"] else ""),
+                ":".join(_shown(base).replace(":", r"\072") for base in mount.facts["bases"]),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{one:<{widths[0]}}  {two:<{widths[1]}}  {three}".rstrip() for one, two, three in rows)
+
+
+def _shown(path: Path | str) -> str:
+    return shown(os.fsencode(path))
 
 
 def _engine(facts: dict[str, Any]) -> str:
@@ -71,7 +74,7 @@ def _usage(directory: Path) -> tuple[int, int]:
 
 def _base_line(base: dict[str, str]) -> str:
     problem = base_problem(base)
-    return base["path"] + (f" ({problem})" if problem else "")
+    return _shown(base["path"]) + (f" ({problem})" if problem else "")
 
 
 def _state(recorded: str, directory: Path) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pwd
 import re
@@ -16,7 +15,7 @@ import pytest
 
 from cowfs.fuse.statistics import read_statistics
 from tests.harness import actions, syscalls
-from tests.harness.command import cowfs, cowfs_command, is_mounted, unmount, wait_until
+from tests.harness.command import cowfs, cowfs_command, is_locked, is_mounted, unmount, wait_until
 from tests.harness.snapshot import differences, snapshot
 from tests.harness.trees import file, make_tree
 from tests.harness.users import fuse_device_for_everybody
@@ -58,16 +57,6 @@ def _refused(done: subprocess.CompletedProcess[str], *words: str, code: tuple[in
     sentence = [line for line in done.stderr.splitlines() if line and not line.startswith(("usage:", "Try:"))]
     assert len(sentence) == 1, done.stderr
     assert done.stdout == ""
-
-
-def _is_locked(directory: Path) -> bool:
-    """Whether the daemon of the layer still runs, umount(2) does not wait for it."""
-    with actions.opened(os.fsencode(directory)) as descriptor:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
 
 
 def test_help_reads_well_and_mentions_every_option() -> None:
@@ -256,7 +245,7 @@ def test_a_layer_of_another_base_is_refused(ground: Ground) -> None:
     make_tree(str(other), {"file": file(b"other")})
     assert ground.run("--layer", ground.layer, ground.base, ground.point).returncode == 0
     unmount(ground.point)
-    wait_until(lambda: not _is_locked(ground.layer / "upper"))
+    wait_until(lambda: not is_locked(ground.layer / "upper"))
     _refused(ground.run("--layer", ground.layer, other, ground.point), "layer", str(ground.base))
 
 
@@ -268,7 +257,7 @@ def test_a_layer_of_another_base_is_refused(ground: Ground) -> None:
 def test_a_damaged_layer_gets_a_clear_error(ground: Ground, content: str) -> None:
     assert ground.run("--layer", ground.layer, ground.base, ground.point).returncode == 0
     unmount(ground.point)
-    wait_until(lambda: not _is_locked(ground.layer / "upper"))
+    wait_until(lambda: not is_locked(ground.layer / "upper"))
     [metadata] = [path for path in ground.layer.iterdir() if path.is_file()]
     metadata.write_text(content)
     _refused(ground.run("--layer", ground.layer, ground.base, ground.point), "layer")
@@ -438,7 +427,7 @@ def test_a_daemon_keeps_nothing_of_its_caller(ground: Ground, engine: str) -> No
     script = f"cd {elsewhere} && umask 077 && trap '' HUP INT TERM && (flock 9; \"$@\" 8<{ground.base}) 9>{lock} | cat"
     assert _in_a_shell(ground, script, "--engine", engine, ground.base, ground.point) == ""
     daemon = Path(f"/proc/{_daemon_of(ground.point)}")
-    assert not _is_locked(lock)
+    assert not is_locked(lock)
     assert {os.readlink(daemon / f"fd/{number}") for number in range(3)} == {"/dev/null"}
     held = {os.readlink(path) for path in (daemon / "fd").iterdir()}
     assert held.isdisjoint({str(lock), str(elsewhere)})
@@ -513,5 +502,5 @@ def test_a_plain_users_daemon_lets_go_of_its_callers_lock_and_pipe(place: Path, 
     with fuse_device_for_everybody():
         done = _as_plain_user(["sh", "-c", script, "sh", *readable_python, str(base), str(point)])
         assert (done.returncode, done.stderr) == (0, "")
-        assert not _is_locked(temporary / "lock")
+        assert not is_locked(temporary / "lock")
         assert _as_plain_user(["fusermount3", "-u", str(point)]).returncode == 0

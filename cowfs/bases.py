@@ -3,7 +3,6 @@
 import argparse
 import os
 import re
-from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -32,8 +31,3 @@ def split_bases(text: str) -> list[Path]:
     if "" in parts:
         raise argparse.ArgumentTypeError(f"{text!r} names no base.")
     return [Path(part) for part in parts]
-
-
-def join_bases(bases: Sequence[Path | str]) -> str:
-    """What `split_bases` takes apart."""
-    return ":".join(re.sub(r"([\\:])", r"\\\1", str(base)) for base in bases)

@@ -25,7 +25,7 @@ from builder.problems import Problem
 from builder.process import logged, output, shown
 from builder.session.sandbox import ROOT, Identity, Sandbox
 from cowfs import linux
-from cowfs.bases import join_bases
+from cowfs.layer.directory import join_bases
 
 COWFS = (sys.executable, "-P", "-m", "cowfs")
 

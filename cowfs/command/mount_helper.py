@@ -9,8 +9,9 @@ import os
 import subprocess
 import sys
 
-from cowfs.bases import join_bases, split, split_bases
+from cowfs.bases import split, split_bases
 from cowfs.command import main as main_module
+from cowfs.layer.directory import join_bases
 
 _EXIT_USAGE, _EXIT_MOUNT_FAILED = 1, 32
 _NOTED = ("lowerdir", "layer", "upperdir")

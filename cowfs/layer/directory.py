@@ -11,9 +11,11 @@ write, shared to read, gone with the process, the same in every namespace.
 
 import errno
 import os
+import re
 import stat
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -36,6 +38,11 @@ from cowfs.union.whiteout import Marks, make_whiteout
 
 _TEMPORARY = "cowfs-layer-"
 _PROBE = "overlay.cowfs.probe"
+
+
+def join_bases(bases: Sequence[Path | str]) -> str:
+    """What `cowfs.bases.split_bases` takes apart."""
+    return ":".join(re.sub(r"([\\:])", r"\\\1", str(base)) for base in bases)
 
 
 def open_bases(paths: list[Path], *, mounted: Path | None = None) -> list[Layer]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cowfs.bases import join_bases
+from cowfs.layer.directory import join_bases
 from cowfs.union.layer import WritableLayer
 from cowfs.union.whiteout import Marks
 

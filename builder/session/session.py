@@ -25,6 +25,7 @@ from builder.problems import Problem
 from builder.process import logged, output, shown
 from builder.session.sandbox import ROOT, Identity, Sandbox
 from cowfs import linux
+from cowfs.base_list import join_bases
 
 COWFS = (sys.executable, "-P", "-m", "cowfs")
 
@@ -221,7 +222,7 @@ def mounted(
     command: list[str | Path] = [
         *(*COWFS, "-f", "--layer", layer or directory / "layer", "-o", MOUNT_OPTIONS),
         *options,
-        *(":".join(map(str, bases)), root),
+        *(join_bases(bases), root),
     ]
     daemon: subprocess.Popen[bytes] | None = None
     try:

@@ -4,10 +4,12 @@ The other verbs, with their parsers, are in verbs.py; ``parsers`` has those of a
 """
 
 import argparse
+import io
 import logging
 import logging.handlers
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -18,9 +20,10 @@ from typing import Any, NoReturn
 import trio
 
 from cowfs import __version__
+from cowfs.base_list import split, split_bases, unescaped
 from cowfs.command import variation_options
-from cowfs.command.verbs import VERBS, parser_of, split, summary
-from cowfs.daemon.mount import Mount
+from cowfs.command.verbs import VERBS, parser_of, summary
+from cowfs.daemon.mount import ENDING_SIGNALS, Mount
 from cowfs.daemon.request import ENGINES, MountRequest
 from cowfs.daemon.trace_file import TraceError, check_place
 from cowfs.fuse.device import MountError, MountOptions
@@ -50,6 +53,7 @@ _WITHOUT_EFFECT = {
     *("rw", "suid", "dev", "exec", "atime", "relatime", "strictatime", "diratime", "nodiratime", "async", "defaults"),
     *("auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "default_permissions"),
     *("redirect_dir", "index", "metacopy", "xino", "volatile", "nfs_export", "uuid", "verity", "comment", "fsname"),
+    "acl_cache",  # of the mount helper; here it is always so
 }
 _PATHS = {"trace": "trace", "layer": "layer", "upperdir": "upper", "workdir": "work"}
 _SWITCHES = {"sync": "durable", "userxattr": "user_marks"}
@@ -62,13 +66,20 @@ class UsageError(Exception):
     """The command line makes no sense; the text is a sentence."""
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Run the command; the exit code. 1: it could not be done, 2: the command line makes no sense."""
+def main(arguments: list[str] | None = None, *, staged: bool = True) -> int:
+    """Run the command; the exit code. 1: it could not be done, 2: the command line makes no sense.
+
+    ``staged``: as in MountRequest.
+    """
     arguments = sys.argv[1:] if arguments is None else arguments
+    if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or nobody learns how a program ended, wait(2)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes
     verb = VERBS.get(arguments[0]) if arguments else None
     try:
         if verb is None:
-            return _mount(arguments)
+            return _mount(arguments, staged=staged)
         return verb.run(parser_of(arguments[0]).parse_args(arguments[1:]))
     except UsageError as error:
         print(f"cowfs: {error}\nTry: cowfs --help", file=sys.stderr)
@@ -80,11 +91,15 @@ def main(arguments: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say, not even at exit
         return 1
     except OSError as error:
-        name = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
-        print(f"cowfs: {name}{error.strerror or error}", file=sys.stderr)
+        print(f"cowfs: {_sentence(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _sentence(error: OSError) -> str:
+    name = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+    return f"{name}{error.strerror or error}"
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
@@ -115,9 +130,11 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _mount(arguments: list[str]) -> int:
+def _mount(arguments: list[str], *, staged: bool) -> int:
     parsed = _parser().parse_args(arguments)
+    _open_standard_descriptors()
     request = _request(parsed)
+    request.staged = staged
     if parsed.debug:
         request.debug = lambda line: print(line, file=sys.stderr, flush=True)
     if parsed.foreground or parsed.debug:
@@ -138,7 +155,9 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
     for name, value in _options(parsed.options):
         if name == "lowerdir":
             bases = value
-        elif name in _FLAGS:
+            continue
+        value = unescaped(value)
+        if name in _FLAGS:
             flags[_FLAGS[name]] = True
         else:
             _take_option(request, name, value)
@@ -146,10 +165,11 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
         raise UsageError("A layer and upperdir= are two places to write to: give one of them.")
     if request.work is not None and request.upper is None:
         raise UsageError("workdir= goes with upperdir=.")
-    if "" in (paths := split(bases, ":")):
-        raise UsageError(f"{bases!r} names no base.")
-    request.bases = [Path(path) for path in paths]
-    request.options = MountOptions(source=bases, **flags)
+    try:
+        request.bases = split_bases(bases)
+    except argparse.ArgumentTypeError as error:
+        raise UsageError(str(error)) from None
+    request.options = MountOptions(source=parsed.base, **flags)
     if request.trace is not None:
         check_place(request.trace)
     return request
@@ -174,6 +194,7 @@ def _take_option(request: MountRequest, name: str, value: str) -> None:
 
 
 def _options(given: list[str]) -> list[tuple[str, str]]:
+    """Names and values; these with the backslashes that they were given with."""
     pairs = (option.partition("=") for text in given for option in split(text, ",") if option)
     return [(name, value) for name, _, value in pairs]
 
@@ -215,7 +236,7 @@ def _in_background(request: MountRequest) -> int:
         _become_daemon(request, writer)
     os.close(writer)
     with os.fdopen(reader, "rb") as pipe:
-        said = pipe.read().decode(errors="replace")
+        said = os.fsdecode(pipe.read())
     if said != "mounted":
         print(f"cowfs: {said or 'The daemon died before it could mount.'}", file=sys.stderr)
         return 1
@@ -227,8 +248,29 @@ def _in_background(request: MountRequest) -> int:
     return 0
 
 
+def _open_standard_descriptors() -> None:
+    """Have something at 0, 1 and 2, whatever the caller closed: else /dev/fuse or a layer would get the number."""
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
+        pass
+    os.close(fd)
+
+
+def _is_open(fd: int) -> bool:
+    try:
+        os.fstat(fd)
+    except OSError:  # it served the listing of /proc/self/fd
+        return False
+    return True
+
+
 def _become_daemon(request: MountRequest, writer: int) -> NoReturn:
     os.setsid()
+    # What the caller holds, locks and pipes among it, is nothing to outlive him. Until then a base may be /dev/fd/9.
+    inherited = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2 and fd != writer and _is_open(fd)]
+    # nohup(1) and shells' "&" would have it ignore what ends it.
+    for number in ENDING_SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
     request = replace(
         request,
         bases=[base.absolute() for base in request.bases],
@@ -238,24 +280,31 @@ def _become_daemon(request: MountRequest, writer: int) -> NoReturn:
     status = 0
 
     def report(text: str) -> None:
-        os.write(writer, text.encode())
+        nonlocal writer
+        if writer < 0:  # nobody listens any more
+            _log.error("%s", text)
+            return
+        os.write(writer, os.fsencode(text))
         os.close(writer)
+        writer = -1
 
     def detach() -> None:
         nothing = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(nothing, fd)
         os.close(nothing)
+        for fd in inherited:
+            os.close(fd)
         _log_to_syslog()
         report("mounted")
 
     try:
         _serve(request, detach)
-    except (LayerError, MountError) as error:
+    except (LayerError, MountError, TraceError) as error:
         report(str(error))
         status = 1
-    except TraceError as error:
-        _log.error("%s", error)
+    except OSError as error:
+        report(_sentence(error))
         status = 1
     except BaseException:
         _log.exception("the daemon failed")

@@ -6,14 +6,15 @@ goes: the kernel's table has no room for that.
 
 import argparse
 import os
-import re
 import subprocess
 import sys
 
+from cowfs.base_list import join_bases, split, split_bases
 from cowfs.command import main as main_module
 
 _EXIT_USAGE, _EXIT_MOUNT_FAILED = 1, 32
-_WRITTEN_TO = re.compile(r"(?:^|,)(layer|upperdir)=((?:\\.|[^,\\])+)")
+_NOTED = ("lowerdir", "layer", "upperdir")
+_STAGED = "acl_cache"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -24,9 +25,12 @@ def main(arguments: list[str] | None = None) -> int:
     # Of what root mounts for the machine everybody expects to see what the modes say.
     options = ["allow_other"] if os.geteuid() == 0 else []
     words = [word for option in (*options, *parsed.options) for word in ("-o", option)]
-    code = main_module.main([*words, "--", parsed.source, parsed.directory])
+    given = [option.partition("=") for option in split(",".join(parsed.options), ",")]
+    # mount -a takes for mounted what has the root "/" in the kernel's table.
+    staged = any(name == _STAGED for name, _, _ in given)
+    code = main_module.main([*words, "--", parsed.source, parsed.directory], staged=staged)
     if code == 0:
-        _note(parsed.directory, _WRITTEN_TO.findall(",".join(parsed.options)))
+        _note(parsed.directory, [(name, value) for name, _, value in given if name in _NOTED])
         return 0
     return _EXIT_USAGE if code == 2 else _EXIT_MOUNT_FAILED
 
@@ -47,13 +51,20 @@ def parser() -> argparse.ArgumentParser:
     return known
 
 
-def _note(directory: str, written_to: list[tuple[str, str]]) -> None:
+def _note(directory: str, given: list[tuple[str, str]]) -> None:
     """Have mount(8) add to its own table what it shows beside the kernel's options; no matter where it cannot."""
-    if written_to and os.geteuid() == 0:
-        options = ",".join(f"x-cowfs.{name}={os.path.abspath(path)}" for name, path in written_to)
+    if given and os.geteuid() == 0:
+        options = ",".join(f"x-cowfs.{name}={_absolute(name, value)}" for name, value in given)
         # With --fake nothing is mounted; --bind makes it look up what is mounted there. A helper may have no PATH.
         command = ["/bin/mount", "--internal-only", "--fake", "--bind", "-o", options, directory, directory]
         subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+
+
+def _absolute(name: str, value: str) -> str:
+    """The value of an option for the table, where who reads it has another current directory."""
+    if name != "lowerdir":
+        return os.path.abspath(value)
+    return join_bases([base.absolute() for base in split_bases(value)]).replace(",", "\\,")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from cowfs.base_list import split_bases
 from cowfs.daemon.mount_table import layer_of, mounts
 from cowfs.fuse.device import unmount
 from cowfs.fuse.statistics import read_statistics, statistics_table
@@ -29,23 +30,6 @@ class Verb(NamedTuple):
     run: Callable[[argparse.Namespace], int]
     details: str = ""
     """What its own --help says beyond that."""
-
-
-def split(text: str, separator: str) -> list[str]:
-    """Split at a separator that no backslash precedes, as overlayfs does."""
-    parts = [""]
-    escaped = False
-    for character in text:
-        if escaped:
-            parts[-1] += character
-            escaped = False
-        elif character == "\\":
-            escaped = True
-        elif character == separator:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
@@ -163,11 +147,12 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
         "source", metavar="FILE", type=Path, help="an OCI layer (tar), an overlayfs upper directory, or -"
     )
     parser.add_argument("layer", metavar="LAYER", type=Path, help="the layer's directory, which must not exist yet")
-    parser.add_argument("--base", metavar="BASE[:LOWER...]", required=True, help="what the layer is to lie over")
+    help_text = "what the layer is to lie over"
+    parser.add_argument("--base", metavar="BASE[:LOWER...]", type=split_bases, required=True, help=help_text)
 
 
 def _import(parsed: argparse.Namespace) -> int:
-    import_layer.import_layer(parsed.source, parsed.layer, [Path(base) for base in split(parsed.base, ":")])
+    import_layer.import_layer(parsed.source, parsed.layer, parsed.base)
     return 0
 
 

@@ -28,7 +28,7 @@ _log = logging.getLogger("cowfs")
 
 TRACE_SIGNAL = signal.SIGUSR1
 
-_ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDING_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Copying up this much takes well under a millisecond from memory; more goes to a thread.
 _INLINE_COPY = 256 * 1024
@@ -47,7 +47,8 @@ class Mount:
         self._control: ControlSocket | None = None
         with ExitStack() as undo:
             # From here on a signal waits until it can be met with an orderly end.
-            waiting = _ENDING_SIGNALS if request.trace is None else (*_ENDING_SIGNALS, TRACE_SIGNAL)
+            self._ending = _ending_signals()
+            waiting = self._ending if request.trace is None else (*self._ending, TRACE_SIGNAL)
             undo.callback(signal.pthread_sigmask, signal.SIG_UNBLOCK, waiting)
             signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
             self._layer = self._open(undo)
@@ -58,7 +59,7 @@ class Mount:
                 self._trace = Trace(request.trace.absolute(), bases, self._settings.uses)
             os.umask(0)  # the union applies the caller's
             direct = request.engine != "pyfuse3"
-            self._device = mount_device(request.mountpoint, request.options, staged=direct)
+            self._device = mount_device(request.mountpoint, request.options, staged=direct and request.staged)
             undo.callback(self._device.close)
             if direct:
                 self._engine = DirectEngine(self._device, self.tree, self._settings)
@@ -143,15 +144,21 @@ class Mount:
             self._settings.facts = replace(self._settings.facts, bases=bases)
 
     async def _unmount_on_signal(self, scope: trio.CancelScope) -> None:
-        with trio.open_signal_receiver(*_ENDING_SIGNALS) as received:
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING_SIGNALS)
+        with trio.open_signal_receiver(*self._ending) as received:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, self._ending)
             try:
                 async for _ in received:
                     # In a thread, and lazily: others may be in the mount, and unmounting may ask the engine.
                     await trio.to_thread.run_sync(_unmount_quietly, self._device)
                     scope.cancel()
             finally:
-                signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING_SIGNALS)
+                signal.pthread_sigmask(signal.SIG_BLOCK, self._ending)
+
+
+def _ending_signals() -> tuple[signal.Signals, ...]:
+    """Those of ENDING_SIGNALS that nobody, nohup(1) for one, asked to ignore. SIGTERM is always among them."""
+    ignored = [number for number in (signal.SIGINT, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_IGN]
+    return tuple(number for number in ENDING_SIGNALS if number not in ignored)
 
 
 def _facts(request: MountRequest, place: Upper, bases: list[Path]) -> MountFacts:

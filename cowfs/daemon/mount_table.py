@@ -25,7 +25,7 @@ def mounts() -> list[Mounted]:
         for line in table:
             fields, _, rest = line.partition(b" - ")
             if rest.split(b" ", 1)[0] == _TYPE:
-                target = fields.split()[4].decode("unicode_escape").encode("latin-1")
+                target = fields.split(b" ")[4].decode("unicode_escape").encode("latin-1")
                 found.append(_ask(Path(os.fsdecode(target))))
     return found
 

@@ -31,6 +31,9 @@ class MountRequest:
     """Bytes and inodes."""
     engine: str = "direct"
     options: MountOptions = field(default_factory=MountOptions)
+    staged: bool = True
+    """As in `cowfs.fuse.device.mount`, where the engine can: each walk by ordinary users then takes a request less,
+    and mount tables show the mount's root as /root."""
     debug: Callable[[str], None] | None = None
     variation: Variation = NO_VARIATION
     trace: Path | None = None

@@ -27,6 +27,10 @@ class Trace:
         self._bases = bases
         self.uses = uses
         self._begun = time.time()
+        umask = os.umask(0)
+        os.umask(umask)
+        self._mode = 0o666 & ~umask
+        """Of the file: when it is written, the daemon has the umask 0, and the caller's is gone."""
 
     def write(self) -> None:
         """Write the file, whole or not at all, and begin anew. TraceError."""
@@ -41,10 +45,10 @@ class Trace:
         self._begun = ended
         partial = self._path.with_name(f".{self._path.name}.{os.getpid()}")
         try:
-            with partial.open("w", encoding="ascii") as file:
+            flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+            with open(os.open(partial, flags, self._mode), "w", encoding="ascii") as file:
                 file.write(json.dumps(header) + "\n")
-                for path in sorted(records):
-                    file.write(json.dumps(_line(path, records[path])) + "\n")
+                file.writelines(json.dumps(_line(path, records[path])) + "\n" for path in sorted(records))
             partial.rename(self._path)
         except OSError as error:
             partial.unlink(missing_ok=True)

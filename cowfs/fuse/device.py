@@ -79,7 +79,8 @@ class Device:
         try:
             tree = linux.open_tree(stage + b"/" + os.fsencode(name))
             try:
-                _read_ahead(os.fstat(tree).st_dev)
+                device = os.fstat(tree).st_dev
+                _read_ahead(f"{os.major(device)}:{os.minor(device)}")
                 linux.move_mount(tree, os.fsencode(self.mountpoint))
             finally:
                 os.close(tree)
@@ -113,11 +114,14 @@ def mount(mountpoint: Path, options: MountOptions, *, staged: bool = False) -> D
         return Device(_mount_by_helper(mountpoint, options), mountpoint)
     stage = _stage() if staged else None
     try:
-        return Device(_mount_as_root(mountpoint, stage or mountpoint, options), mountpoint, stage)
+        device = Device(_mount_as_root(mountpoint, stage or mountpoint, options), mountpoint, stage)
     except MountError:
         if stage is not None:
             stage.rmdir()
         raise
+    if stage is None:
+        _read_ahead(_mounted_on(mountpoint)[1])
+    return device
 
 
 def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
@@ -134,9 +138,9 @@ def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
         raise MountError(errno.EBUSY, f"cannot unmount {mountpoint}: {_last_line(result.stderr)}")
 
 
-def _read_ahead(device: int) -> None:
+def _read_ahead(device: str) -> None:
     """Let the kernel read further ahead than the 128 KiB that it starts FUSE with: fewer, larger requests."""
-    setting = f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb"
+    setting = f"/sys/class/bdi/{device}/read_ahead_kb"
     with contextlib.suppress(OSError), open(setting, "w", encoding="ascii") as file:  # root of a namespace may not
         file.write(str(READ_AHEAD_KIB))
 
@@ -169,7 +173,7 @@ def _usable_mountpoint(mountpoint: Path) -> Path:
         raise MountError(error.errno, f"cannot use the mount point {mountpoint}: {error.strerror}") from error
     if not stat.S_ISDIR(mode):
         raise MountError(errno.ENOTDIR, f"the mount point {mountpoint} is not a directory")
-    if _file_system_type_mounted_on(resolved).startswith("fuse.cowfs"):
+    if _mounted_on(resolved)[0].startswith("fuse.cowfs"):
         try:
             os.statvfs(resolved)  # which no cache answers
         except OSError as error:
@@ -183,15 +187,16 @@ def dead_mount(mountpoint: Path) -> MountError:
     return MountError(errno.ENOTCONN, text)
 
 
-def _file_system_type_mounted_on(path: Path) -> str:
-    """The type of the topmost mount at exactly this path; "" when it is no mount point or nothing is known."""
-    found = ""
+def _mounted_on(path: Path) -> tuple[str, str]:
+    """The topmost mount at exactly this path: type and device, MAJOR:MINOR; "" when it is none or nothing is known."""
+    found = "", ""
     with contextlib.suppress(OSError), open("/proc/self/mountinfo", "rb") as table:
         for line in table:
             fields, _, rest = line.partition(b" - ")
-            target = fields.split()[4].decode("unicode_escape").encode("latin-1")
+            _, _, device, _, mountpoint, *_ = fields.split(b" ")
+            target = mountpoint.decode("unicode_escape").encode("latin-1")
             if target == os.fsencode(path):
-                found = rest.split()[0].decode("ascii", "replace")
+                found = rest.split()[0].decode("ascii", "replace"), device.decode("ascii")
     return found
 
 

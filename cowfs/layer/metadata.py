@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from cowfs.base_list import join_bases
+
 FORMAT = 1
 METADATA = "layer.json"
 METADATA_NEW = "layer.json.new"
@@ -105,9 +107,9 @@ def identify_bases(directory: Path | None, bases: list[Path]) -> tuple[BaseIdent
     if directory is not None and (directory / METADATA).exists():
         recorded = read_metadata(directory).bases
         if [base.identity for base in recorded] != [base.identity for base in identities]:
-            former = ":".join(str(base.path) for base in recorded)
+            former = join_bases([base.path for base in recorded])
             raise LayerError(
-                f"The layer {directory} was made over {former}, not over {':'.join(map(str, bases))}: "
+                f"The layer {directory} was made over {former}, not over {join_bases(bases)}: "
                 "its changes would meet other files. Give the base it was made over, or another layer."
             )
     return identities

@@ -8,7 +8,7 @@ from cowfs.daemon.mount_table import Mounted, layer_of, mounts
 from cowfs.fuse.statistics import read_statistics
 from cowfs.layer import lock
 from cowfs.layer.metadata import BaseIdentity, LayerError, State, base_problem, is_layer, read_metadata
-from cowfs.tools.diff_text import readable
+from cowfs.tools.diff_text import readable, shown
 from cowfs.union.quota import usage
 
 
@@ -19,10 +19,10 @@ def describe(path: Path) -> str:
     info = read_metadata(directory)
     mounted = [mount for mount in mounts() if mount.facts and mount.facts.layer == str(directory)]
     size, entries = _usage(directory)
-    rows = [("layer", str(directory))]
+    rows = [("layer", _shown(directory))]
     rows += [("base", _base_line(base)) for base in info.bases]
     rows.append(("state", _state(info.state, directory)))
-    rows += [("mounted on", str(mount.mountpoint)) for mount in mounted]
+    rows += [("mounted on", _shown(mount.mountpoint)) for mount in mounted]
     rows += [
         ("daemon", f"process {mount.facts.process}, engine {mount.facts.engine_words}")
         for mount in mounted[:1]
@@ -40,18 +40,22 @@ def table(found: Iterable[Mounted]) -> str:
     rows = [("MOUNTPOINT", "LAYER", "BASES")]
     for mount in found:
         if mount.facts is None:
-            rows.append((str(mount.mountpoint), f"({mount.reason})", ""))
+            rows.append((_shown(mount.mountpoint), f"({mount.reason})", ""))
             continue
         layer = mount.facts.layer or mount.facts.upper
         rows.append(
             (
-                str(mount.mountpoint),
-                layer + (" (temporary)" if mount.facts.temporary else ""),
-                ":".join(mount.facts.bases),
+                _shown(mount.mountpoint),
+                _shown(layer) + (" (temporary)" if mount.facts.temporary else ""),
+                ":".join(_shown(base).replace(":", r"\072") for base in mount.facts.bases),
             )
         )
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{one:<{widths[0]}}  {two:<{widths[1]}}  {three}".rstrip() for one, two, three in rows)
+
+
+def _shown(path: Path | str) -> str:
+    return shown(os.fsencode(path))
 
 
 def _usage(directory: Path) -> tuple[int, int]:
@@ -65,7 +69,7 @@ def _usage(directory: Path) -> tuple[int, int]:
 
 def _base_line(base: BaseIdentity) -> str:
     problem = base_problem(base)
-    return str(base.path) + (f" ({problem})" if problem else "")
+    return _shown(base.path) + (f" ({problem})" if problem else "")
 
 
 def _state(recorded: State, directory: Path) -> str:

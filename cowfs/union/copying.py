@@ -3,6 +3,8 @@
 import errno
 import os
 import stat
+from collections.abc import Callable
+from functools import partial
 
 from cowfs import linux
 from cowfs.union.tree import Tree
@@ -21,25 +23,35 @@ _NO_CLONING = (errno.EXDEV, errno.EOPNOTSUPP, errno.ENOTTY, errno.ENOSYS)
 
 
 _NO_XATTRS = (errno.EOPNOTSUPP, errno.EPERM, errno.EACCES, errno.ENODATA)
+_NOT_OURS_TO_GIVE = (errno.EPERM, errno.EINVAL, errno.EOVERFLOW)
+"""What chown(2) says to a plain user; and to root of a user namespace, of ids that it does not map."""
+_ACL = b"system.posix_acl_"
+_NAMED_ENTRIES = (b"\x02\0", b"\x08\0")
+"""ACL_USER and ACL_GROUP of linux/posix_acl.h."""
 
 
-def copy_metadata(tree: Tree, source: Place, target: Place, status: os.stat_result) -> None:
-    """Give ``target`` the owner, attributes, mode and times of ``source``, whose ``status`` is at hand."""
+def copy_metadata(tree: Tree, source: Place, target: Place, status: os.stat_result) -> bool:
+    """Give ``target`` the owner, attributes, mode and times of ``source``, whose ``status`` is at hand.
+
+    False if the owner is another then (``_copy_owner``).
+    """
     dir_fd, name = target
     # In this order: chown clears setuid and capabilities, an ACL changes the mode.
-    os.chown(name, status.st_uid, status.st_gid, dir_fd=dir_fd, follow_symlinks=False)
+    kept, mode = _copy_owner(lambda *ids: os.chown(name, *ids, dir_fd=dir_fd, follow_symlinks=False), status)
     copy_xattrs(tree, attribute_path(*source), attribute_path(*target))
     if not stat.S_ISLNK(status.st_mode):
-        linux.chmod(dir_fd, name, stat.S_IMODE(status.st_mode))
+        linux.chmod(dir_fd, name, stat.S_IMODE(mode))
     linux.set_times(dir_fd, name, status.st_atime_ns, status.st_mtime_ns)
+    return kept
 
 
-def copy_file_metadata(tree: Tree, source: int, target: int, status: os.stat_result) -> None:
+def copy_file_metadata(tree: Tree, source: int, target: int, status: os.stat_result) -> bool:
     """The same for a regular file, by descriptors: half as dear, and of most copies the larger part."""
-    os.fchown(target, status.st_uid, status.st_gid)
+    kept, mode = _copy_owner(partial(os.fchown, target), status)
     copy_xattrs(tree, source, target)
-    os.fchmod(target, stat.S_IMODE(status.st_mode))
+    os.fchmod(target, stat.S_IMODE(mode))
     os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return kept
 
 
 def copy_xattrs(tree: Tree, source: int | bytes, target: int | bytes) -> None:
@@ -49,7 +61,8 @@ def copy_xattrs(tree: Tree, source: int | bytes, target: int | bytes) -> None:
         if tree.marks.to_visible(name) is None:
             continue
         try:
-            os.setxattr(target, name, os.getxattr(source, name, follow_symlinks=follow), follow_symlinks=follow)
+            value = usable_value(name, os.getxattr(source, name, follow_symlinks=follow))
+            os.setxattr(target, name, value, follow_symlinks=follow)
         except OSError as error:
             # What only a privileged daemon may set means nothing in the nosuid mount of one that is not.
             if error.errno not in _NO_XATTRS:
@@ -99,3 +112,38 @@ def _copy_range(source: int, target: int, offset: int, count: int) -> int:
     while written < len(data):
         written += os.pwrite(target, data[written:], offset + written)
     return written
+
+
+def _copy_owner(chown: Callable[[int, int], None], status: os.stat_result) -> tuple[bool, int]:
+    """Give a copy its owner and group, by ``chown(uid, gid)``: whether it has them, and the st_mode that is right then.
+
+    A daemon that may not give files away keeps the copy as its own, as cp(1) does. The set-user-ID or set-group-ID
+    bit goes then: it would lend another's rights.
+    """
+    try:
+        chown(status.st_uid, status.st_gid)
+    except OSError as error:
+        if error.errno not in _NOT_OURS_TO_GIVE:
+            raise
+    else:
+        return True, status.st_mode
+    mode = status.st_mode & ~stat.S_ISUID
+    try:
+        chown(-1, status.st_gid)
+    except OSError as error:
+        if error.errno not in _NOT_OURS_TO_GIVE:
+            raise
+        mode &= ~stat.S_ISGID
+    return False, mode
+
+
+def usable_value(name: bytes, value: bytes) -> bytes:
+    """An attribute as a file of the base has it; an ACL without the ids that our user namespace does not map.
+
+    The kernel gives them as -1, takes no ACL with such an id, and refuses all use of a file that has one.
+    """
+    if not name.startswith(_ACL):
+        return value
+    entries = (value[at : at + 8] for at in range(4, len(value), 8))
+    kept = (entry for entry in entries if entry[:2] not in _NAMED_ENTRIES or entry[4:] != b"\xff" * 4)
+    return value[:4] + b"".join(kept)

@@ -83,11 +83,13 @@ class CopyUpJob:
             identity = lower_identity(tree, node, status)
             if identity is not None:
                 tree.marks.set_origin(self._target, identity)
-            copy_file_metadata(tree, self._source, self._target, status)
+            kept = copy_file_metadata(tree, self._source, self._target, status)
             _place(tree, node, self._staged, status, identity)
         except OSError:
             self.abandon()
             raise
+        if not kept:
+            tree.on_stale(node)
         tree.copy_ups.ended()
         os.close(self._source)
         tree.files.put(node.number, self._target, writable=True)  # most are copied up to be written to
@@ -189,11 +191,13 @@ def _copy_up_special(tree: Tree, node: Node) -> None:
         identity = lower_identity(tree, node, status)
         if identity is not None:
             tree.marks.set_origin(attribute_path(tree.upper.staging_fd, staged), identity)
-        copy_metadata(tree, (dir_fd, name), (tree.upper.staging_fd, staged), status)
+        kept = copy_metadata(tree, (dir_fd, name), (tree.upper.staging_fd, staged), status)
         _place(tree, node, staged, status, identity)
     except OSError:
         _drop_staged(tree, staged)
         raise
+    if not kept:
+        tree.on_stale(node)
 
 
 def _copy_up_directories(tree: Tree, directory: Directory) -> None:
@@ -218,18 +222,21 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
     staged = tree.upper.staging_name()
     os.mkdir(staged, 0o700, dir_fd=staging_fd)
     try:
-        copy_metadata(tree, (dir_fd, name), (staging_fd, staged), status)
+        kept = copy_metadata(tree, (dir_fd, name), (staging_fd, staged), status)
         try:
             _move_into(tree, staged, directory.parent, directory.name)
         except PermissionError:
             # Moving a directory elsewhere writes to it, too: its "..", rename(2).
-            linux.chmod(staging_fd, staged, stat.S_IMODE(status.st_mode) | stat.S_IRWXU)
+            mode = stat.S_IMODE(os.stat(staged, dir_fd=staging_fd, follow_symlinks=False).st_mode)
+            linux.chmod(staging_fd, staged, mode | stat.S_IRWXU)
             _move_into(tree, staged, directory.parent, directory.name)
-            linux.chmod(tree.upper_fd(directory.parent), directory.name, stat.S_IMODE(status.st_mode))
+            linux.chmod(tree.upper_fd(directory.parent), directory.name, mode)
     except OSError:
         os.rmdir(staged, dir_fd=staging_fd)
         raise
     directory.upper = True
+    if not kept:
+        tree.on_stale(directory)
     tree.names.made_empty(directory)
     keep(tree, directory, status, tree.status(directory))
 

@@ -5,6 +5,7 @@ import os
 import stat
 
 from cowfs import linux
+from cowfs.union.copying import usable_value
 from cowfs.union.copyup import copy_up
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.tree import Tree
@@ -24,7 +25,7 @@ def get_xattr(tree: Tree, node: Node, name: bytes) -> bytes:
         raise OSError(errno.ENODATA, "")
     path = _path(tree, node)
     try:
-        return os.getxattr(path, name, follow_symlinks=False)
+        return usable_value(name, os.getxattr(path, name, follow_symlinks=False))
     except OSError as error:
         if error.errno == errno.ENODATA:
             node.plain = _OFTEN_ASKED.isdisjoint(map(os.fsencode, os.listxattr(path, follow_symlinks=False)))
@@ -60,6 +61,8 @@ def remove_xattr(tree: Tree, node: Node, name: bytes) -> None:
     if not node.upper:
         get_xattr(tree, node, name)  # nothing to remove is nothing to copy up for
         copy_up(tree, node)
+        if not _is_present(tree, node, name):
+            return  # only root's daemon may give it to a copy
     touched(tree, node)
     os.removexattr(_path(tree, node), tree.marks.to_stored(name), follow_symlinks=False)
     _note_default_acl(node, name)
@@ -79,17 +82,21 @@ def has_default_acl(tree: Tree, directory: Directory) -> bool:
 
 def _check_presence(tree: Tree, node: Node, name: bytes, flags: int) -> None:
     """Refuse before copying up what setxattr(2) would refuse after it."""
-    try:
-        get_xattr(tree, node, name)
-        present = True
-    except OSError as error:
-        if error.errno != errno.ENODATA:
-            raise
-        present = False
+    present = _is_present(tree, node, name)
     if present and flags & os.XATTR_CREATE:
         raise OSError(errno.EEXIST, os.strerror(errno.EEXIST), name)
     if not present and flags & os.XATTR_REPLACE:
         raise OSError(errno.ENODATA, os.strerror(errno.ENODATA), name)
+
+
+def _is_present(tree: Tree, node: Node, name: bytes) -> bool:
+    try:
+        get_xattr(tree, node, name)
+    except OSError as error:
+        if error.errno != errno.ENODATA:
+            raise
+        return False
+    return True
 
 
 def _note_default_acl(node: Node, name: bytes) -> None:

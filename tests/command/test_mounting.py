@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import pwd
 import re
@@ -16,8 +15,9 @@ from typing import NamedTuple
 import pytest
 
 from cowfs import __version__
+from cowfs.fuse.statistics import read_facts
 from tests.harness import actions, syscalls
-from tests.harness.command import cowfs, cowfs_command, is_mounted, unmount, wait_until
+from tests.harness.command import cowfs, cowfs_command, is_locked, is_mounted, unmount, wait_until
 from tests.harness.snapshot import differences, snapshot
 from tests.harness.trees import file, make_tree
 from tests.harness.users import fuse_device_for_everybody
@@ -59,16 +59,6 @@ def _refused(done: subprocess.CompletedProcess[str], *words: str, code: tuple[in
     sentence = [line for line in done.stderr.splitlines() if line and not line.startswith(("usage:", "Try:"))]
     assert len(sentence) == 1, done.stderr
     assert done.stdout == ""
-
-
-def _is_locked(directory: Path) -> bool:
-    """Whether the daemon of the layer still runs, umount(2) does not wait for it."""
-    with actions.opened(os.fsencode(directory)) as descriptor:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        return False
 
 
 def test_help_reads_well_and_mentions_every_option() -> None:
@@ -263,7 +253,7 @@ def test_a_layer_of_another_base_is_refused(ground: Ground) -> None:
     make_tree(str(other), {"file": file(b"other")})
     assert ground.run("--layer", ground.layer, ground.base, ground.point).returncode == 0
     unmount(ground.point)
-    wait_until(lambda: not _is_locked(ground.layer / "upper"))
+    wait_until(lambda: not is_locked(ground.layer / "upper"))
     _refused(ground.run("--layer", ground.layer, other, ground.point), "layer", str(ground.base))
 
 
@@ -275,7 +265,7 @@ def test_a_layer_of_another_base_is_refused(ground: Ground) -> None:
 def test_a_damaged_layer_gets_a_clear_error(ground: Ground, content: str) -> None:
     assert ground.run("--layer", ground.layer, ground.base, ground.point).returncode == 0
     unmount(ground.point)
-    wait_until(lambda: not _is_locked(ground.layer / "upper"))
+    wait_until(lambda: not is_locked(ground.layer / "upper"))
     [metadata] = [path for path in ground.layer.iterdir() if path.is_file()]
     metadata.write_text(content)
     _refused(ground.run("--layer", ground.layer, ground.base, ground.point), "layer")
@@ -423,3 +413,102 @@ def test_a_plain_user_without_rights_gets_the_reason(place: Path, readable_pytho
     _refused(_as_plain_user([*readable_python, "-f", str(base), str(point)]), "/dev/fuse")
     with fuse_device_for_everybody():
         _refused(_as_plain_user([*readable_python, "-f", str(base), str(point)], path="/nonexistent"), "fusermount3")
+
+
+def _in_a_shell(ground: Ground, script: str, *arguments: str | Path, timeout: float = 30) -> str:
+    """What a script prints whose "$@" is the command; it must succeed, and in time."""
+    command = ["sh", "-c", script, "sh", *cowfs_command(), *map(str, arguments)]
+    environment = {**os.environ, "TMPDIR": str(ground.temporary)}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=timeout, env=environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def _daemon_of(point: Path) -> int:
+    return read_facts(point).process
+
+
+@pytest.mark.root
+def test_a_daemon_keeps_nothing_of_its_caller(ground: Ground, engine: str) -> None:
+    elsewhere, lock = ground.point.parent / "elsewhere", ground.point.parent / "lock"
+    elsewhere.mkdir()
+    script = f"cd {elsewhere} && umask 077 && trap '' HUP INT TERM && (flock 9; \"$@\" 8<{ground.base}) 9>{lock} | cat"
+    assert _in_a_shell(ground, script, "--engine", engine, ground.base, ground.point) == ""
+    daemon = Path(f"/proc/{_daemon_of(ground.point)}")
+    assert not is_locked(lock)
+    assert {os.readlink(daemon / f"fd/{number}") for number in range(3)} == {"/dev/null"}
+    held = {os.readlink(path) for path in (daemon / "fd").iterdir()}
+    assert held.isdisjoint({str(lock), str(elsewhere)})
+    assert not any(name.startswith("pipe:") and _is_open_here(name) for name in held)
+    assert os.readlink(daemon / "cwd") == "/"
+    fields = (daemon / "stat").read_text().rpartition(")")[2].split()
+    assert (fields[3], fields[4]) == (daemon.name, "0")  # its own session, without a terminal
+    (ground.point / "new").write_bytes(b"")
+    assert (ground.point / "new").stat().st_mode & 0o777 == 0o644
+    os.kill(int(daemon.name), signal.SIGHUP)
+    wait_until(lambda: not is_mounted(ground.point))
+    wait_until(lambda: os.listdir(ground.temporary) == [])
+
+
+def _is_open_here(name: str) -> bool:
+    return name in {os.readlink(path) for path in Path("/proc/self/fd").iterdir() if path.exists()}
+
+
+@pytest.mark.root
+def test_a_base_can_be_a_descriptor_of_the_caller(ground: Ground) -> None:
+    _in_a_shell(ground, f'exec 9<{ground.base} && "$@" /dev/fd/9 {ground.point}')
+    assert (ground.point / "file").read_bytes() == b"content"
+    unmount(ground.point)
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("closed", [">&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_do_no_harm(ground: Ground, closed: str) -> None:
+    _in_a_shell(ground, f'"$@" {closed}', ground.base, ground.point)
+    (ground.point / "new").write_bytes(b"new")
+    assert (ground.point / "new").read_bytes() == b"new"
+    assert os.readlink(f"/proc/{_daemon_of(ground.point)}/fd/1") == "/dev/null"
+    unmount(ground.point)
+
+
+@pytest.mark.root
+def test_in_the_foreground_nohup_is_obeyed(ground: Ground) -> None:
+    command = ["sh", "-c", 'trap "" HUP && exec "$@"', "sh", *cowfs_command(), "-f", *map(str, ground[:2])]
+    with subprocess.Popen(command, env={**os.environ, "TMPDIR": str(ground.temporary)}) as daemon:
+        wait_until(lambda: is_mounted(ground.point) and (ground.point / "file").exists())
+        daemon.send_signal(signal.SIGHUP)
+        assert (ground.point / "d/inside").read_bytes() == b"inside"
+        daemon.send_signal(signal.SIGTERM)
+        daemon.wait(10)
+    assert not is_mounted(ground.point)
+
+
+@pytest.mark.root
+def test_a_trace_gets_the_mode_that_its_caller_wants(ground: Ground) -> None:
+    trace = ground.point.parent / "trace"
+    _in_a_shell(ground, 'umask 027 && "$@"', "--trace", trace, ground.base, ground.point)
+    unmount(ground.point)
+    wait_until(trace.exists)
+    assert trace.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.root
+def test_where_the_callers_children_are_nobodys_the_helpers_failure_is_heard(
+    place: Path, readable_python: list[str]
+) -> None:
+    base, point, _ = _plain_user_ground(place)
+    os.chown(point, 0, 0)
+    ignoring = ["sh", "-c", 'trap "" CHLD && exec "$@"', "sh", *readable_python, str(base), str(point)]
+    with fuse_device_for_everybody():
+        _refused(_as_plain_user(ignoring), "may write")
+
+
+@pytest.mark.root
+def test_a_plain_users_daemon_lets_go_of_its_callers_lock_and_pipe(place: Path, readable_python: list[str]) -> None:
+    base, point, temporary = _plain_user_ground(place)
+    script = f'(flock 9; "$@") 9>{temporary}/lock | cat'
+    with fuse_device_for_everybody():
+        done = _as_plain_user(["sh", "-c", script, "sh", *readable_python, str(base), str(point)])
+        assert (done.returncode, done.stderr) == (0, "")
+        assert not is_locked(temporary / "lock")
+        assert _as_plain_user(["fusermount3", "-u", str(point)]).returncode == 0

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.harness import syscalls
+from tests.harness import actions, syscalls
 
 _FROM_SOURCE = [sys.executable, "-c", "import sys; from cowfs.command.main import main; sys.exit(main())"]
 
@@ -36,7 +38,19 @@ def cowfs(*arguments: str | Path, environment: Mapping[str, str] | None = None) 
 
 
 def is_mounted(point: Path) -> bool:
-    return any(line.split()[4] == str(point) for line in Path("/proc/self/mountinfo").read_text().splitlines())
+    table = Path("/proc/self/mountinfo").read_bytes().split(b"\n")
+    wanted = re.sub(rb"[\\ \t\n#]", lambda found: b"\\%03o" % ord(found[0]), os.fsencode(point))
+    return any(line.split(b" ")[4] == wanted for line in table if line)
+
+
+def is_locked(directory: Path) -> bool:
+    """Whether somebody holds it, the daemon of the layer say: umount(2) does not wait for that."""
+    with actions.opened(os.fsencode(directory)) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        return False
 
 
 def wait_until(condition: object, timeout: float = 10.0) -> None:

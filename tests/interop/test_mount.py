@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from cowfs.fuse.statistics import read_statistics
 from tests.harness import actions
 from tests.interop.conftest import Machine
 
@@ -107,3 +108,52 @@ def test_a_base_is_locked_while_it_is_mounted(machine: Machine, ground: Path) ->
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         machine.output("umount", ground / "mnt")
         fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+
+def _mounts_on(point: Path) -> list[list[str]]:
+    table = Path("/proc/self/mountinfo").read_text().splitlines()
+    return [fields for line in table if (fields := line.split(" "))[4] == str(point)]
+
+
+@pytest.mark.parametrize(
+    ("source", "options"),
+    [
+        ("{}/base", "layer={}/layer,nodev"),
+        ("{}/link/", "nodev,engine=device"),
+        ("overlay", "lowerdir={}/top:{}/base,upperdir={}/up,workdir={}/work,engine=device"),
+        ("{0}/b,\\040a\\134\\134:se", "layer={0}/la\\134,y\\040er"),
+        ("{}/top:{}/base", "engine=pyfuse3"),
+    ],
+    ids=["base", "link", "overlayfs", "odd-names", "several"],
+)
+def test_what_a_line_of_fstab_mounts_is_mounted_once(machine: Machine, ground: Path, source: str, options: str) -> None:
+    point, fstab = ground / "mnt", ground / "fstab"
+    (ground / "link").symlink_to("base")
+    for name in ("base", "b, a\\:se"):
+        (ground / name).mkdir(exist_ok=True)
+        (ground / name / "file").write_text("of the base")
+    (ground / "top").mkdir()
+    source, options = (text.replace("{0}", "{}").replace("{}", str(ground)) for text in (source, options))
+    fstab.write_text(f"{source} {point} fuse.cowfs {options} 0 0\n")
+    for _ in range(2):
+        machine.output("mount", "-a", "-T", fstab)
+        assert (point / "file").read_text() == "of the base"
+        assert [fields[3] for fields in _mounts_on(point)] == ["/"]
+    shown = machine.output("findmnt", "--noheadings", "--raw", "--output", "SOURCE", point)
+    given = source.replace(f"{ground}/link/", f"{ground}/base")
+    assert shown.strip().replace("\\x20", "\\040").replace("\\x5c", "\\134") == given
+    machine.output("umount", point)
+    assert _mounts_on(point) == []
+
+
+def test_a_mount_for_many_ordinary_users_can_have_its_acls_cached(machine: Machine, ground: Path) -> None:
+    """What the kernel does not do for the root of a FUSE file system itself."""
+    point = ground / "mnt"
+    asked = []
+    for options in (["-o", "acl_cache"], []):
+        machine.output("mount", "-t", "fuse.cowfs", *options, ground / "base", point)
+        reader = ("setpriv", "--reuid=65534", "--clear-groups", "--", "sh", "-c")
+        machine.output(*reader, f"for i in 1 2 3 4 5 6 7 8 9 10; do cat {point}/file {point}/file; done")
+        asked.append(read_statistics(point).opcodes["GETXATTR"].count)
+        machine.output("umount", point)
+    assert asked[0] < 10 < 20 <= asked[1]

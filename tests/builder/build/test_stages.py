@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,19 @@ def test_a_build_makes_packages_a_log_and_nothing_else(work: Workplace) -> None:
     [package] = work.output.glob("*.deb")
     contents = subprocess.check_output(["dpkg-deb", "--contents", package], text=True)
     assert "./usr/share/tiny/control" in contents
+
+
+@for_both
+def test_paths_may_have_blanks_colons_and_worse(work: Workplace) -> None:
+    base = replace(work.base, path=work.place / "a b:c,d\\e/sid:amd64")
+    odd = Workplace(base.path.parent, base)
+    for directory in (odd.place, odd.sessions, odd.output, odd.cache, odd.state):
+        directory.mkdir()
+        os.chown(directory, work.place.stat().st_uid, -1)
+    base.path.symlink_to(work.base.path)
+    code, printed = odd.build(make_source(odd.place))
+    assert code == 0, printed
+    assert list(odd.output.glob("*.deb"))
 
 
 def test_hello_of_the_archive_builds_with_its_dependencies(work: Workplace) -> None:

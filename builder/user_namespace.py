@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from builder.problems import Problem
@@ -16,6 +17,9 @@ NAMESPACE = ("--user", "--map-root-user", "--map-auto")
 # A Debian tree has ids up to nobody's, 65534.
 IDS_NEEDED = 65535
 
+# What useradd gives to each user, and from where on (login.defs(5): SUB_UID_MIN, SUB_UID_COUNT).
+RANGES_FROM, RANGE = 100000, 65536
+
 
 def wanted() -> bool:
     return os.geteuid() != 0
@@ -24,6 +28,25 @@ def wanted() -> bool:
 def is_machine_root() -> bool:
     """Whether root here is root of the machine, be it in a user namespace of its own."""
     return os.geteuid() == 0 and Path("/proc/self/uid_map").read_text().split() == ["0", "0", "4294967295"]
+
+
+def _own_map(kind: str) -> list[tuple[int, int]]:
+    """The ids that there are here, in `kind` uid or gid: each the first and the number of them, in order."""
+    lines = Path(f"/proc/self/{kind}_map").read_text().splitlines()
+    return sorted((int(line.split()[0]), int(line.split()[2])) for line in lines)
+
+
+def check_ids() -> None:
+    """Problem where root is in a container that has not all the ids of a Debian tree."""
+    for kind in ("uid", "gid"):
+        known = 0
+        for first, count in _own_map(kind):
+            known = max(known, first + count) if first <= known else known
+        if known < IDS_NEEDED:
+            raise Problem(
+                f"Here are only the {kind}s 0 to {known - 1}, and a Debian tree has them up to {IDS_NEEDED - 1}",
+                f"Give the container, or the user namespace, a range of {IDS_NEEDED} {kind}s.",
+            )
 
 
 def before() -> list[str]:
@@ -42,45 +65,67 @@ class UserNamespace:
     def __init__(self, *, use: bool) -> None:
         self.before: list[str] = []
         self.descriptors: tuple[int, ...] = ()
+        self.refused = ""
+        """Why root gets none, where it was to be used."""
         if wanted():
             self.before = ["unshare", *NAMESPACE, "--"]
-        elif use and self._possible():
+        elif use and not (refused := self._refusal()):
             self._made, made = os.pipe()
             mapped, self._mapped = os.pipe()
             self.descriptors = (made, mapped)
-            wait = 'echo > "/proc/self/fd/$1"; read -r _ < "/proc/self/fd/$2"; shift 2; exec "$@"'
+            wait = 'echo > "/proc/self/fd/$1"; read -r _ < "/proc/self/fd/$2" || exit 1; shift 2; exec "$@"'
             self.before = ["unshare", "--user", "--", "sh", "-c", wait, "sh", str(made), str(mapped)]
+        elif use:
+            self.refused = refused
 
     @staticmethod
-    def _possible() -> bool:
-        return subprocess.run(["unshare", "--user", "true"], capture_output=True, check=False).returncode == 0
+    def _refusal() -> str:
+        tried = subprocess.run(
+            ["unshare", "--user", "true"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        return "" if tried.returncode == 0 else tried.stderr.strip() or "unshare gave no reason"
 
     def map(self, process: int) -> None:
-        """To be called when the command has been started, with its process number."""
+        """To be called when the command has been started, with its process number. Problem; the command then ends."""
         if not self.descriptors:
             return
         for descriptor in self.descriptors:
             os.close(descriptor)
-        # Nothing comes when it ended before it got that far; its exit code then tells.
-        if os.read(self._made, 1):
-            for kind in ("uid_map", "gid_map"):
-                Path(f"/proc/{process}/{kind}").write_text("0 0 4294967295\n")
-        os.close(self._made)
-        os.close(self._mapped)
+        try:
+            # Nothing comes when it ended before it got that far; its exit code then tells.
+            if os.read(self._made, 1):
+                for kind in ("uid", "gid"):
+                    same = "".join(f"{first} {first} {count}\n" for first, count in _own_map(kind))
+                    Path(f"/proc/{process}/{kind}_map").write_text(same)
+                os.write(self._mapped, b"\n")
+        except OSError as error:
+            hint = "root may do without: cowbuild --no-user-namespace"
+            raise Problem(f"The session's user namespace gets no ids: {error.strerror}", hint) from None
+        finally:
+            os.close(self._made)
+            os.close(self._mapped)
+
+
+def without_namespace(reason: str) -> str:
+    """What is to be said where root's session is in no user namespace because the machine refuses it."""
+    return f"User namespace: none, the machine refuses it ({reason}): root in the session is the machine's"
 
 
 def check() -> None:
     """Problem naming the first thing missing for a user namespace, and the command that repairs it."""
-    user = pwd.getpwuid(os.geteuid()).pw_name
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        raise Problem(f"The user {os.geteuid()} has no name, and without one no subordinate ids") from None
     for command in ("newuidmap", "newgidmap"):
         if shutil.which(command) is None:
             raise Problem(f"The command {command} is missing", "sudo apt-get install uidmap")
-    for kind in ("uid", "gid"):
-        if _subordinate(kind, user) < IDS_NEEDED:
-            raise Problem(
-                f"The user {user} has no range of {IDS_NEEDED} subordinate {kind}s in /etc/sub{kind}",
-                f"sudo usermod --add-sub{kind}s 100000-165535 {user}    # or another range that is free",
-            )
+    short = [kind for kind in ("uid", "gid") if _subordinate(kind, user) < IDS_NEEDED]
+    if short:
+        raise Problem(
+            f"The user {user} has no range of {IDS_NEEDED} subordinate {short[0]}s in /etc/sub{short[0]}",
+            _advice(short, user),
+        )
     _check_namespaces()
 
 
@@ -93,17 +138,38 @@ def check_fuse() -> None:
         raise Problem("/dev/fuse may not be opened by this user", "sudo chmod 666 /dev/fuse    # as Debian has it")
 
 
-def _subordinate(kind: str, user: str) -> int:
-    """The length of the user's first range, the one that --map-auto takes; 0 without one."""
+def _ranges(kind: str) -> list[tuple[str, int, int]]:
+    """Whose subordinate ids begin where, and how many they are, as the file of that kind says."""
     try:
         lines = Path(f"/etc/sub{kind}").read_text().splitlines()
     except OSError:
-        return 0
-    for line in lines:
-        name, _start, count = (*line.split(":"), "", "")[:3]
-        if name in (user, str(os.geteuid())) and count.isdigit():
-            return int(count)
-    return 0
+        return []
+    fields = [[*line.split(":"), "", ""][:3] for line in lines]
+    return [(name, int(first), int(count)) for name, first, count in fields if first.isdigit() and count.isdigit()]
+
+
+def _names(user: str) -> tuple[str, str]:
+    return user, str(os.geteuid())
+
+
+def _subordinate(kind: str, user: str) -> int:
+    """The length of the user's first range, the one that --map-auto takes; 0 without one."""
+    return next((count for name, _first, count in _ranges(kind) if name in _names(user)), 0)
+
+
+def _advice(kinds: Sequence[str], user: str) -> str:
+    """The command that gives the user a range that nobody else has, of those kinds of ids. A short one goes first."""
+    others = {(at, count) for kind in ("uid", "gid") for name, at, count in _ranges(kind) if name not in _names(user)}
+    first = RANGES_FROM
+    for start, count in sorted(others):
+        if start < first + RANGE and first < start + count:
+            first = start + count
+    words = []
+    for kind in kinds:
+        mine = [(at, count) for name, at, count in _ranges(kind) if name in _names(user)]
+        words += [f"--del-sub{kind}s {at}-{at + count - 1}" for at, count in mine if count]
+    words += [f"--add-sub{kind}s {first}-{first + RANGE - 1}" for kind in kinds]
+    return f"sudo usermod {' '.join(words)} {user}"
 
 
 def _check_namespaces() -> None:

@@ -58,6 +58,8 @@ class BuildOptions:
     build_source: bool = False
     profiles: tuple[str, ...] = ()
     jobs: int = 1
+    namespace_refused: str = ""
+    """Why root's session has no user namespace, where it was to have one."""
     apt_update: bool | None = None
     """None: where dependencies are installed, not where they are taken from the cache."""
     deps_cache: bool = True

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
-from builder import hostile_tree, screen
+from builder import hostile_tree, screen, user_namespace
 from builder.build import artifacts, buildpackage, cached_dependencies, cross, testers, trace_report, twice
 from builder.build.binnmu import PUT_ON_TOP
 from builder.build.job import BuildOptions, Job
@@ -237,6 +237,8 @@ def introduce(job: Job) -> None:
     for name in ("Package", "Version", "Distribution", "Host Architecture", "Build Architecture", "Build Type"):
         job.log.line(f"{name}: {fields[name]}")
     job.log.line(f"Base: {options.base}")
+    if options.namespace_refused:
+        job.log.line(user_namespace.without_namespace(options.namespace_refused))
 
 
 def foreign_architectures(job: Job) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import user_namespace
+from builder import private, user_namespace
 from builder.build import cross, hooks, stages
 from builder.build.binnmu import Rebuild
 from builder.build.job import TESTERS, BuildOptions, Test, check_options
@@ -60,12 +60,17 @@ def _create(arguments: argparse.Namespace, words: Sequence[str], inside: Inside 
     elif target in bases.names():
         raise Problem(f"The base {target} exists already", f"cowbuild update {target}, or remove {target} first")
     if inside is None:
-        return _supervise(arguments, words, bases.directory(target) if path is None else path.parent)
+        if path is not None:
+            return _supervise(arguments, words, path.parent)
+        with bases.room_for(target) as home:
+            return _supervise(arguments, words, home)
     made = make_base.create(_base_options(arguments, arguments.suite or apt.machine_suite()), inside.directory)
     if path is None:
         bases.publish(target, made)
     else:
         make_base.check_free(path)
+        # Sessions make it what "/" has; see session.py.
+        made.chmod(0o700)
         made.rename(path)
     return 0
 
@@ -85,10 +90,16 @@ def _update(arguments: argparse.Namespace, words: Sequence[str], inside: Inside 
 
 
 def _remove(arguments: argparse.Namespace, words: Sequence[str], inside: Inside | None) -> int:
+    at_path = "/" in arguments.base
     if inside is None:
-        bases.find(arguments.base)
+        if at_path:
+            return _supervise(arguments, words, bases.removable(arguments.base).parent)
+        supervisor.remove_abandoned(bases.home_of(arguments.base))
         return _supervise(arguments, words)
-    bases.remove(arguments.base)
+    if at_path:
+        bases.remove_at(arguments.base, inside.directory)
+    else:
+        bases.remove(arguments.base)
     return 0
 
 
@@ -170,6 +181,7 @@ def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> Buil
         build_source=arguments.source,
         profiles=(cross.PROFILES if host else ()) if arguments.profiles is None else arguments.profiles,
         jobs=arguments.jobs,
+        namespace_refused=arguments.namespace_refused,
         apt_update=arguments.apt_update,
         deps_cache=arguments.deps_cache,
         deps_cache_age=arguments.deps_cache_age,
@@ -324,6 +336,10 @@ ACTS: Mapping[str, Callable[[argparse.Namespace, Sequence[str], Inside | None], 
 }
 
 
+# These touch no tree, and what they print is for programs.
+PRINTING = ("completion", "config", "schroot-config")
+
+
 def main() -> int:
     # Where chroot and ip are; a plain user's search path lacks it.
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
@@ -336,6 +352,18 @@ def main() -> int:
         if arguments.session is not None:
             inside = Inside(tuple(arguments.session), arguments.lifeline)
             supervisor.obey(inside.lifeline)
+            # A build says it in its log.
+            if arguments.namespace_refused and arguments.verb not in ("build", "cache", "discard", "remove"):
+                print(f"cowbuild: {user_namespace.without_namespace(arguments.namespace_refused)}", file=sys.stderr)
+        elif arguments.verb not in PRINTING:
+            private.close(
+                [
+                    bases.bases_directory(),
+                    *bases.bases_directory().glob("*/"),
+                    dependency_layers.where(),
+                    kept_sessions.sessions_directory(),
+                ]
+            )
         return ACTS[arguments.verb](arguments, words, inside)
     except Problem as problem:
         print(f"cowbuild: {problem}", file=sys.stderr)

@@ -97,6 +97,8 @@ def parser() -> argparse.ArgumentParser:
     # Given by supervisor.py, not by people.
     top.add_argument("--session", type=Path, action="append", help=argparse.SUPPRESS)
     top.add_argument("--lifeline", type=int, help=argparse.SUPPRESS)
+    # Why root works in no user namespace, though it should.
+    top.add_argument("--namespace-refused", metavar="REASON", default="", help=argparse.SUPPRESS)
     # Given by side_by_side.py: which of several packages this one is to build.
     top.add_argument("--only", type=int, help=argparse.SUPPRESS)
     # Given by cowbuild to itself: what the configuration files said.

@@ -7,13 +7,18 @@ from pathlib import Path
 
 from debian.deb822 import Deb822
 
+from builder import private
 from builder.problems import Problem
 
 
 def check_ours(base: Path) -> None:
-    """Problem when the base's root is not root in our eyes: its files could then be neither read nor copied right."""
+    """Problem when the base's root is not root in our eyes: its files could then be neither read nor copied right.
+
+    Where others could enter it, that is said.
+    """
     if (base / "usr").stat().st_uid != os.geteuid():
         raise Problem(f"The base {base} was made by another user", "Make one of your own with cowbuild create.")
+    private.tell_of(base)
 
 
 def architecture(base: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -61,7 +62,12 @@ PREPARE = """
 set -e
 for file in etc/resolv.conf etc/hosts usr/sbin/policy-rc.d; do rm -f "$file"; done
 printf '%s' "$1" > etc/resolv.conf
-printf '127.0.0.1 localhost\\n127.0.1.1 %s\\n::1 localhost ip6-localhost ip6-loopback\\n' "$2" > etc/hosts
+{
+    echo 127.0.0.1 localhost
+    # Which is the loopback address and no other.
+    [ "$2" = localhost ] || echo "127.0.1.1 $2"
+    echo ::1 localhost ip6-localhost ip6-loopback
+} > etc/hosts
 printf '#!/bin/sh\\nexit 101\\n' > usr/sbin/policy-rc.d
 chmod 755 usr/sbin/policy-rc.d
 grep -q "^$3:" etc/passwd || {
@@ -230,6 +236,9 @@ def mounted(
             # In a process group of its own: a Ctrl-C at the terminal ends the build, which then ends the daemon.
             daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=stderr, stderr=stderr, process_group=0)
         _wait_until_usable(daemon, root, complaints)
+        # A base at a path of the user's is closed to others on the machine. In here its root is "/".
+        if stat.S_IMODE(root.stat().st_mode) == 0o700:
+            root.chmod(0o755)
         yield Mounted(root, daemon)
     finally:
         if daemon is not None:

@@ -27,7 +27,7 @@ from types import FrameType
 
 from builder.interrupts import interrupt
 from builder.problems import Problem
-from builder.user_namespace import UserNamespace, before, check, wanted
+from builder.user_namespace import UserNamespace, before, check, check_ids, wanted
 
 COWBUILD = (sys.executable, "-P", "-m", "builder")
 
@@ -55,6 +55,8 @@ def supervise(arguments: Sequence[str], parents: Sequence[Path] = (), *, user_na
     """
     if wanted():
         check()
+    else:
+        check_ids()
     directories, locks = [], []
     for parent in parents or [default_parent()]:
         remove_abandoned(parent)
@@ -85,6 +87,7 @@ def supervise(arguments: Sequence[str], parents: Sequence[Path] = (), *, user_na
                 *COWBUILD,
                 *(word for directory in directories for word in ("--session", str(directory))),
                 *("--lifeline", str(lifeline)),
+                *(("--namespace-refused", namespace.refused) if namespace.refused else ()),
                 *arguments,
             ],
             pass_fds=(lifeline, *locks, *namespace.descriptors),

@@ -3,6 +3,7 @@
     NAME/tree.XXXXXXXX/      a base; never changed once it is here
     NAME/current             symbolic link to the one that sessions start from
 
+Nobody else may enter NAME: a tree holds setuid programs, of whatever was installed or done in it.
 Whoever uses a tree holds a shared lock on it. A new tree takes the link over in one step, so that builds on the old one
 go on; the old one is removed by whoever finds it without a lock.
 """
@@ -10,6 +11,7 @@ go on; the old one is removed by whoever finds it without a lock.
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import re
 import secrets
@@ -18,7 +20,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from builder import private
+from builder.debian import base_facts
 from builder.problems import Problem
+from builder.process import output
 from builder.store import kept_sessions
 from builder.user_namespace import is_machine_root
 
@@ -39,9 +44,21 @@ def directory(name: str) -> Path:
     """The directory of a name, made where it is missing. Problem for a name that cannot be one."""
     if not NAME.fullmatch(name):
         raise Problem(f"{name!r} cannot be the name of a base", "Letters, digits and + . _ - only.")
-    path = bases_directory() / name
-    path.mkdir(parents=True, exist_ok=True)
-    return path
+    private.make(bases_directory())
+    return private.make(bases_directory() / name)
+
+
+@contextmanager
+def room_for(name: str) -> Iterator[Path]:
+    """The directory of a name that is to get its first tree; where it gets none, nothing is left of it."""
+    wanted = (bases_directory() / name, bases_directory(), bases_directory().parent)
+    missing = [path for path in wanted if not path.exists()]
+    try:
+        yield directory(name)
+    finally:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
 
 
 def is_path(text: str) -> bool:
@@ -89,17 +106,62 @@ def publish(name: str, tree: Path) -> None:
     _remove_unused(home)
 
 
+def home_of(name: str) -> Path:
+    """The directory of a name, which may be all that is left of its base. Problem when there is none."""
+    if not NAME.fullmatch(name) or not (bases_directory() / name).is_dir():
+        if Path(name).is_dir():
+            raise Problem(f"There is no base {name}, only a directory", f"cowbuild remove ./{name}")
+        find(name)
+    return bases_directory() / name
+
+
 def remove(name: str) -> None:
     """Forget a base. Problem when there is none, or when a session uses it."""
-    find(name)
-    home = bases_directory() / name
+    home = home_of(name)
     with suppress(FileNotFoundError):
         (home / "current").unlink()
     _remove_unused(home)
     try:
         home.rmdir()
     except OSError:
-        raise Problem(f"Sessions still use the base {name}", "Its files go with the next create or remove.") from None
+        left = sorted(path.name for path in home.iterdir())
+        if any(each.startswith("tree.") for each in left):
+            hint = "Its files go with the next create or remove."
+            raise Problem(f"Sessions still use the base {name}", hint) from None
+        raise Problem(f"The base {name} is gone, but not what else is in {home}: {', '.join(left)}") from None
+
+
+def removable(text: str) -> Path:
+    """The base at a path, where it can be removed. Problem where it cannot, and where it is no base."""
+    if Path(text).is_symlink():
+        raise Problem(f"{text} is a symbolic link", "Give the directory itself.")
+    path = Path(text).resolve()
+    base_facts.architecture(path)
+    base_facts.check_ours(path)
+    if not os.access(path.parent, os.W_OK):
+        raise Problem(f"The base {path} cannot be removed: {path.parent} may not be written to")
+    # rm(1) would not stop at a bind mount of the same file system.
+    mounts = json.loads(output(["findmnt", "--json", "--list", "--output", "target"]))["filesystems"]
+    if points := [each["target"] for each in mounts if Path(each["target"]).is_relative_to(path)]:
+        raise Problem(f"The base {path} cannot be removed: {points[0]} is a mount point", "Unmount it first.")
+    if using := [each.name for each in kept_sessions.every() if os.path.realpath(each.base) == str(path)]:
+        raise Problem(f"The kept session {using[0]} still uses the base {path}", f"cowbuild discard {using[0]}")
+    return path
+
+
+def remove_at(text: str, directory: Path) -> None:
+    """Move the base at a path into the private `directory` beside it, with which it goes. Problem when it cannot be."""
+    path = removable(text)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.rename(directory / "removed")
+    except BlockingIOError:
+        raise Problem(f"Sessions still use the base {path}") from None
+    except OSError as error:
+        raise Problem(f"The base {path} cannot be removed: {error.strerror}") from None
+    finally:
+        os.close(descriptor)
 
 
 def _remove_unused(home: Path) -> None:

@@ -23,6 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from builder import private
 from builder.log import timestamp
 from builder.user_namespace import is_machine_root
 
@@ -53,12 +54,15 @@ class DependencyLayer:
         return self.directory / "layer"
 
 
-def layers_directory() -> Path:
-    """Where this user's layers are; made where it is missing, closed to others: a layer may hold setuid programs."""
+def where() -> Path:
+    """Where this user's layers are, if there are any."""
     cache = os.environ.get("XDG_CACHE_HOME") or ("/var/cache" if is_machine_root() else os.path.expanduser("~/.cache"))
-    path = Path(cache) / "cowfs/dependencies"
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return path
+    return Path(cache) / "cowfs/dependencies"
+
+
+def layers_directory() -> Path:
+    """The same, made where it is missing, closed to others: a layer may hold setuid programs."""
+    return private.make(where())
 
 
 def key_of(base: Path, *parts: str) -> str:

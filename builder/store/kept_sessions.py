@@ -15,6 +15,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from builder import private
 from builder.problems import Problem
 from builder.user_namespace import is_machine_root
 
@@ -47,8 +48,7 @@ def sessions_directory() -> Path:
 
 def make_sessions_directory() -> Path:
     """The same, made where it is missing, closed to others: a layer may hold setuid programs."""
-    sessions_directory().mkdir(parents=True, exist_ok=True, mode=0o700)
-    return sessions_directory()
+    return private.make(sessions_directory())
 
 
 def keep(layer: Path, *, stem: str, package: str, base: Path, stage: str, made: float, build_directory: str) -> str:

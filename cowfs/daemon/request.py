@@ -51,7 +51,8 @@ def make_upper(request: MountRequest) -> Upper:
         if path.exists() and not path.is_dir():
             raise LayerError(f"{path} is not a directory.")
         try:
-            path.mkdir(exist_ok=True)
+            # As in a layer; that of the upper directory is what the mount's root shows.
+            path.mkdir(exist_ok=True, mode=0o700 if path == work else 0o777)
         except OSError as error:
             raise LayerError(f"Cannot make {path}: {error.strerror}.") from error
     return Upper(upper, work)

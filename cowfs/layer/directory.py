@@ -10,6 +10,7 @@ write, shared to read, gone with the process, the same in every namespace.
 """
 
 import errno
+import logging
 import os
 import stat
 import subprocess
@@ -38,6 +39,9 @@ from cowfs.union.whiteout import Marks, make_whiteout
 
 _TEMPORARY = "cowfs-layer-"
 _PROBE = "overlay.cowfs.probe"
+
+
+_log = logging.getLogger("cowfs")
 
 
 @dataclass(frozen=True)
@@ -89,8 +93,8 @@ def make_kept(path: Path) -> Upper:
         raise LayerError(f"{path} is neither empty nor a cowfs layer (it has no {METADATA}): give another directory.")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Nobody else may run a setuid program that a session made.
         path.mkdir(exist_ok=True, mode=0o700)
+        _close(path, fresh=fresh)
         (path / "upper").mkdir(exist_ok=True)
         (path / "work").mkdir(exist_ok=True, mode=0o700)
     except OSError as error:
@@ -99,6 +103,19 @@ def make_kept(path: Path) -> Upper:
         if type_of(path / part) != stat.S_IFDIR:
             raise LayerError(f"The layer {path} is damaged: {part} in it is not a directory.")
     return Upper(path / "upper", path / "work", path, fresh=fresh)
+
+
+def _close(path: Path, *, fresh: bool) -> None:
+    """Nobody else may run a setuid program that a session made. That a layer in use could be entered is said."""
+    mode = stat.S_IMODE(path.stat().st_mode)
+    if mode & 0o077 == 0:
+        return
+    try:
+        path.chmod(mode & 0o7700)
+    except PermissionError:
+        return  # not ours to close
+    if not fresh:
+        _log.warning("The layer %s was open to others, and is closed now (mode 0700).", path)
 
 
 def _just_begun(path: Path) -> bool:

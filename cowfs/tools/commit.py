@@ -4,6 +4,7 @@ The directory is built beside its place and moved there in one step, so that the
 """
 
 import os
+import stat
 from pathlib import Path
 
 from cowfs import linux
@@ -32,6 +33,9 @@ def commit_in_place(layer: Path, base: Path) -> None:
     with built_beside(base) as stage:
         _write(layer, stage)
         try:
+            # The base may be closed to others, though what it shows is not: its setuid programs are not for them.
+            if stat.S_IMODE(base.stat().st_mode) & 0o077 == 0:
+                (stage / "tree").chmod(0o700)
             linux.rename(
                 linux.AT_FDCWD, os.fsencode(stage / "tree"), linux.AT_FDCWD, os.fsencode(base), linux.RENAME_EXCHANGE
             )

@@ -77,6 +77,19 @@ def test_in_place_replaces_the_base_and_removes_the_old_one(workbench: Workbench
 
 
 @pytest.mark.root
+def test_a_base_that_is_closed_to_others_stays_so_in_place(workbench: Workbench) -> None:
+    base = workbench.base(BASE)
+    base.chmod(0o700)
+    mount = workbench.mount(base)
+    mount.point.chmod(0o755)  # as cowbuild does, for whom it is "/"
+    mount.stop()
+    workbench.bases.clear()  # from here on it is to change
+    assert mount.layer is not None
+    assert cowfs("commit", "--in-place", mount.layer, base).returncode == 0
+    assert base.stat().st_mode & 0o7777 == 0o700
+
+
+@pytest.mark.root
 def test_what_cannot_be_committed_leaves_nothing_behind(workbench: Workbench) -> None:
     mount = workbench.mount(workbench.base({"a": file(b"x")}))
     new, taken = workbench.place / "new", workbench.place / "taken"

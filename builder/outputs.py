@@ -42,7 +42,10 @@ class Names:
         self._source = re.compile(rf"{own}\.((debian\.)?{tar}|diff\.gz|git|gitshallow)")
         self._upstream = re.compile(rf"{of_upstream}\.orig(-[A-Za-z0-9-]+)?\.{tar}")
         # By hand, dpkg-distaddfile: images, installers, translations.
-        self._by_hand = re.compile(rf"[a-z0-9][a-z0-9+.-]*_{re.escape(self.version)}_[a-z0-9-]+(_[a-z]+)?\.[a-z0-9.]+")
+        self._by_hand = re.compile(
+            rf"[a-z0-9][a-z0-9+.-]*_{re.escape(self.version)}_[a-z0-9-]+(_[a-z]+)?"
+            r"\.(?!(.*\.)?(changes|buildinfo|dsc|u?deb|ddeb)$)[a-z0-9.]+"
+        )
 
     def fits(self, name: str) -> bool:
         kinds = (self._package, self._description, self._source, self._upstream, self._by_hand)

@@ -82,7 +82,7 @@ class Names:
 
 
 def _text(path: Path) -> str:
-    with hostile_tree.directory(path.parent, "") as place:
+    with hostile_tree.directory(path.parent.resolve(), "") as place:
         return hostile_tree.read(place, path.name, TEXT_LIMIT).decode(errors="replace")
 
 
@@ -165,7 +165,7 @@ def put_text(text: str, wanted: Path, *, mark: bytes) -> Path:
 def _free(wanted: Path, mark: bytes) -> Path:
     for path in _candidates(wanted):
         try:
-            with hostile_tree.directory(path.parent, "") as place:
+            with hostile_tree.directory(path.parent.resolve(), "") as place:
                 beginning = hostile_tree.beginning(place, path.name)
         except FileNotFoundError:
             return path

@@ -10,13 +10,16 @@ write, shared to read, gone with the process, the same in every namespace.
 """
 
 import errno
+import json
 import os
+import re
 import stat
 import subprocess
 import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from cowfs.layer.lock import hold_base, lock_layer
 from cowfs.layer.metadata import (
@@ -34,6 +37,8 @@ from cowfs.linux import AT_FDCWD
 from cowfs.union.layer import Layer, WritableLayer
 from cowfs.union.whiteout import Marks, make_whiteout
 
+_JSON_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_DEEPEST = 20
 _TEMPORARY = "cowfs-layer-"
 _PROBE = "overlay.cowfs.probe"
 
@@ -203,3 +208,16 @@ def _can_mark(work: Path, namespace: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def parse_json(content: bytes) -> Any:
+    """JSON that anybody may have written; its parser goes as deep as Python's recursion limit, not as the stack is.
+
+    ValueError, also for what is nested deeper than anything of ours.
+    """
+    depth = 0
+    for byte in _JSON_STRING.sub(b"", content):
+        depth += (byte in b"[{") - (byte in b"]}")
+        if depth > _DEEPEST:
+            raise ValueError("nested too deep")
+    return json.loads(content)

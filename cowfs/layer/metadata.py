@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cowfs.layer.directory import parse_json
 from cowfs.union.layer import WritableLayer
 from cowfs.union.whiteout import Marks
 
@@ -24,7 +25,13 @@ _METADATA_LIMIT = 1 << 20
 
 
 class LayerError(Exception):
-    """A base or layer that cannot be used; the text is a sentence for the user."""
+    """A base or layer that cannot be used; the text is a sentence for the user.
+
+    What it quotes may be of others' making: no terminal is to take it for commands.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__("".join(each if each.isprintable() else ascii(each)[1:-1] for each in text))
 
 
 @dataclass(frozen=True)
@@ -148,7 +155,7 @@ def read_metadata(directory: Path) -> dict[str, Any]:
     """What a layer's layer.json says: bases, marks, whiteouts, state. LayerError."""
     path = directory / METADATA
     try:
-        content = json.loads(_read_regular_file(path))
+        content = parse_json(_read_regular_file(path))
         if isinstance(known := content["format"], int) and known > FORMAT:
             raise LayerError(f"{path} has layer format {known}; this cowfs knows format {FORMAT}. Use a newer cowfs.")
         if known != FORMAT:
@@ -157,6 +164,6 @@ def read_metadata(directory: Path) -> dict[str, Any]:
         marks = {"trusted": "trusted", "user": "user"}[content["marks"]]
         state = str(content["state"])
         whiteouts = {"device": "device", "attribute": "attribute"}[content["whiteouts"]]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise LayerError(f"{path} is damaged ({error!r}): this is no layer that can be mounted.") from error
     return {"bases": bases, "marks": marks, "whiteouts": whiteouts, "state": state}

@@ -7,12 +7,13 @@ by one and without following a link, so that none can lead anywhere else.
 import lzma
 import os
 import stat
+import sys
 import tarfile
 import zlib
 from contextlib import ExitStack, closing
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from cowfs.layer import metadata
 from cowfs.layer.directory import make_kept, remove_tree
@@ -38,8 +39,29 @@ _MODES = {
 }
 
 
+_PATH_LIMIT = 4096
+"""PATH_MAX, limits.h."""
+_HEADER_LIMIT = 4 << 20
+"""Bytes of what stands before a member: long names, extended attributes (each 64 KiB at most)."""
+_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+
+
 class HostileMember(Exception):
     """A member of an archive that cannot be unpacked; the text says why."""
+
+
+class _Member(tarfile.TarInfo):
+    """Of a header, tarfile reads as much into memory as it claims to have."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
+        member = super().frombuf(buf, encoding, errors)
+        if member.size < 0 or (member.type in _HEADERS and member.size > _HEADER_LIMIT):
+            raise HostileMember(f"with a header of {member.size} bytes")
+        return member
 
 
 def import_layer(source: Path, layer: Path, bases: list[Path]) -> None:
@@ -47,6 +69,7 @@ def import_layer(source: Path, layer: Path, bases: list[Path]) -> None:
     if os.path.lexists(layer):
         raise LayerError(f"{layer} exists already: give a name that is free.")
     bases = [base.resolve() for base in bases]
+    sys.setrecursionlimit(1_000_000)  # as for views: trees are as deep as they like
     with ExitStack() as failed:
         place = make_kept(layer.absolute())
         failed.callback(remove_tree, layer)
@@ -82,7 +105,7 @@ def _unpack(tree: Tree, source: Path) -> None:
         try:
             file: IO[bytes] = end.enter_context(open(0 if source == Path("-") else source, "rb"))
             unpacking = _Unpacking(tree)
-            with tarfile.open(fileobj=file, mode="r|*", encoding="utf-8") as archive:
+            with tarfile.open(fileobj=file, mode="r|*", encoding="utf-8", tarinfo=_Member) as archive:
                 for member in archive:
                     name = member.name
                     unpacking.add(archive, member)
@@ -164,7 +187,7 @@ class _Unpacking:
         if content is None:
             raise HostileMember(f"which is of the unknown type {member.type!r}")
         node, _ = files.create(tree, parent, name, 0o600, _daemon())
-        _fill(tree, node, content)
+        _fill(tree, node, content, _extents(member), member.size)
         return node
 
     def _linked(self, member: tarfile.TarInfo) -> Node:
@@ -214,6 +237,8 @@ def _parts(path: str) -> list[bytes]:
     """The names of a path. Nothing but names of this tree: HostileMember."""
     if path.startswith("/"):
         raise HostileMember("an absolute name")
+    if len(path) > _PATH_LIMIT:
+        raise HostileMember(f"whose path has more than {_PATH_LIMIT} characters")
     parts = [part for part in _bytes(path).split(b"/") if part not in (b"", b".")]
     for part in parts:
         _check_name(part)
@@ -233,17 +258,35 @@ def _daemon() -> Caller:
     return Caller(os.geteuid(), os.getegid(), 0)
 
 
-def _fill(tree: Tree, node: Node, content: IO[bytes]) -> None:
+def _extents(member: tarfile.TarInfo) -> list[tuple[int, int]]:
+    """Offset and size of what a member has; between them are holes, of which a few bytes can claim exabytes."""
+    if not member.issparse():
+        return [(0, member.size)]
+    extents = sorted(cast(list[tuple[int, int]], member.sparse))
+    end = 0
+    for offset, size in extents:
+        if offset < end or size < 0 or offset + size > member.size:
+            raise HostileMember("whose parts do not fit together")
+        end = offset + size
+    return extents
+
+
+def _fill(tree: Tree, node: Node, content: IO[bytes], extents: list[tuple[int, int]], size: int) -> None:
     """Write the content; what is zero becomes a hole."""
-    offset = 0
-    while data := content.read(_CHUNK):
-        view = memoryview(data)
-        for start in range(0, len(data), len(_ZERO)):
-            piece = view[start : start + len(_ZERO)]
-            if piece != _ZERO[: len(piece)]:
-                write(tree, node, offset + start, piece, kill_privileges=False)
-        offset += len(data)
-    set_attributes(tree, node, Changes(size=offset))
+    set_attributes(tree, node, Changes(size=size))
+    for first, length in extents:
+        if first:
+            content.seek(first)
+        offset, end = first, first + length
+        while offset < end and (data := content.read(min(_CHUNK, end - offset))):
+            view = memoryview(data)
+            for start in range(0, len(data), len(_ZERO)):
+                piece = view[start : start + len(_ZERO)]
+                if piece != _ZERO[: len(piece)]:
+                    write(tree, node, offset + start, piece, kill_privileges=False)
+            offset += len(data)
+        if offset < end:
+            raise HostileMember("which ends before all of it was there")
 
 
 def _set_metadata(tree: Tree, node: Node, member: tarfile.TarInfo) -> None:
@@ -269,5 +312,5 @@ def _time(member: tarfile.TarInfo) -> int:
     """In ns; a pax record is exacter than the number that tarfile makes of it."""
     try:
         return int(Decimal(member.pax_headers.get("mtime", member.mtime)) * 1_000_000_000)
-    except (InvalidOperation, ValueError, OverflowError):
+    except (ArithmeticError, ValueError):  # also what is out of Decimal's range
         raise HostileMember("whose time is no number") from None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -146,12 +146,12 @@ def _packages(status: str, architecture: str) -> dict[str, Package]:
     found = {}
     # As bytes, whose lines end where dpkg's do.
     text = os.fsencode(status).decode(errors="replace").encode()
-    for fields in Deb822.iter_paragraphs(text, use_apt_pkg=False):
+    for fields in _paragraphs(text):
         if not fields.get("Status", "").endswith(" installed"):
             continue
         plain, of = fields.get("Package", ""), fields.get("Architecture", "")
         if not BINARY_NAME.fullmatch(plain) or not ARCHITECTURE.fullmatch(of):
-            raise Problem(f"dpkg's database in the session is damaged: it has a package {plain:.100!r} for {of:.100!r}")
+            raise Problem(f"dpkg's database in the session is damaged: a package {plain[:100]!r} for {of[:100]!r}")
         own = of in (architecture, "all")
         name = plain if own else f"{plain}:{of}"
         needs = [*_relations(fields, "Pre-Depends"), *_relations(fields, "Depends")]
@@ -165,6 +165,13 @@ def _packages(status: str, architecture: str) -> dict[str, Package]:
             provides=tuple(group[0] for group in _relations(fields, "Provides")),
         )
     return found
+
+
+def _paragraphs(text: bytes) -> Iterator[Deb822]:
+    try:
+        yield from Deb822.iter_paragraphs(text, use_apt_pkg=False)
+    except ValueError as error:
+        raise Problem(f"dpkg's database in the session is damaged: {error}") from None
 
 
 def _relations(fields: Deb822, name: str) -> Sequence[Alternatives]:

@@ -165,5 +165,5 @@ def read_metadata(directory: Path) -> dict[str, Any]:
         state = str(content["state"])
         whiteouts = {"device": "device", "attribute": "attribute"}[content["whiteouts"]]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise LayerError(f"{path} is damaged ({error!r}): this is no layer that can be mounted.") from error
+        raise LayerError(f"{path} is damaged ({error!r:.300}): this is no layer that can be mounted.") from error
     return {"bases": bases, "marks": marks, "whiteouts": whiteouts, "state": state}

@@ -10,7 +10,8 @@ import stat
 import sys
 import tarfile
 import zlib
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import IO, cast
@@ -107,7 +108,7 @@ def _unpack(tree: Tree, source: Path) -> None:
             unpacking = _Unpacking(tree)
             with tarfile.open(fileobj=file, mode="r|*", encoding="utf-8", tarinfo=_Member) as archive:
                 for member in archive:
-                    name = member.name
+                    name = _short(member.name)
                     unpacking.add(archive, member)
             unpacking.finish()
         except HostileMember as problem:
@@ -136,6 +137,21 @@ class _Unpacking:
                 self._directories.append((self._tree.root, member))
             return
         parent = self._parent(parts)
+        with self._held(parent):
+            self._add(archive, member, parts, parent)
+        self._tree.nodes.drop_unneeded(parent)
+
+    @staticmethod
+    @contextmanager
+    def _held(directory: Directory) -> Iterator[None]:
+        """Known to the tree also when what was below it goes, as if the kernel had looked it up."""
+        directory.lookups += 1
+        try:
+            yield
+        finally:
+            directory.lookups -= 1
+
+    def _add(self, archive: tarfile.TarFile, member: tarfile.TarInfo, parts: list[bytes], parent: Directory) -> None:
         name = parts[-1]
         if name == OPAQUE:
             self._remove_all_old(parts[:-1], parent)
@@ -195,7 +211,7 @@ class _Unpacking:
         parent = self._walk(parts[:-1], make=False)
         node = node_at(self._tree, parent, parts[-1]) if parts else None
         if node is None or isinstance(node, Directory):
-            raise HostileMember(f"a hard link to {member.linkname!r}, which is no file in the layer or its base")
+            raise HostileMember(f"a hard link to {_short(member.linkname)!r}, no file in the layer or its base")
         return node
 
     def _parent(self, parts: list[bytes]) -> Directory:
@@ -208,7 +224,7 @@ class _Unpacking:
             if node is None and make:
                 node, _ = dirs.mkdir(self._tree, current, part, 0o755, _daemon())
             if not isinstance(node, Directory):
-                raise HostileMember(f"whose path leads through {os.fsdecode(part)!r}, which is no directory")
+                raise HostileMember(f"whose path leads through {_short(os.fsdecode(part))!r}, which is no directory")
             current = node
         return current
 
@@ -222,12 +238,15 @@ class _Unpacking:
         if b"/".join(parts) not in self._new:
             self._remove(parent, parts[-1], node)
         elif isinstance(node, Directory):
-            self._remove_all_old(parts, node)
+            with self._held(node):
+                self._remove_all_old(parts, node)
+            self._tree.nodes.drop_unneeded(node)
 
     def _remove(self, parent: Directory, name: bytes, node: Node | None) -> None:
         if isinstance(node, Directory):
-            for below in names(self._tree, node):
-                self._remove(node, below, node_at(self._tree, node, below))
+            with self._held(node):
+                for below in names(self._tree, node):
+                    self._remove(node, below, node_at(self._tree, node, below))
             dirs.rmdir(self._tree, parent, name)
         elif node is not None:
             files.unlink(self._tree, parent, name)
@@ -243,6 +262,11 @@ def _parts(path: str) -> list[bytes]:
     for part in parts:
         _check_name(part)
     return parts
+
+
+def _short(path: str) -> str:
+    """As much of a path as belongs into a sentence."""
+    return path if len(path) <= 200 else f"{path[:200]}..."
 
 
 def _check_name(name: bytes) -> None:

@@ -95,10 +95,11 @@ def _holding(fields: Iterable[str], choice: Choice) -> list[str]:
 
 def _parsed(text: str) -> Sequence[Sequence[Relation]]:
     """Problem for what is no relation: python-debian would hand it on as it is."""
-    for part in re.split(r"[,|]", text):
-        if not RELATION.fullmatch(part.strip()):
+    groups = [group for group in text.split(",") if group.strip()]
+    for part in "|".join(groups).split("|"):
+        if groups and not RELATION.fullmatch(part.strip()):
             raise Problem(f"A build dependency cannot be understood: {part.strip():.200}")
-    return PkgRelation.parse_relations(text)
+    return PkgRelation.parse_relations(",".join(groups)) if groups else []
 
 
 def _one_line(field: str) -> str:

@@ -101,7 +101,7 @@ def _subordinate(kind: str, user: str) -> int:
         return 0
     for line in lines:
         name, _start, count = (*line.split(":"), "", "")[:3]
-        if name in (user, str(os.geteuid())) and count.isdigit():
+        if name in (user, str(os.geteuid())) and count.isdecimal():
             return int(count)
     return 0
 

@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
@@ -368,8 +368,10 @@ def run_build(job: Job) -> None:
 
 
 def _note_space(job: Job) -> None:
-    # By the session's own du, which may have been replaced.
-    kilobytes = re.match(r"[0-9]{1,15}(?=\s)", job.session.output("du", "-sk", job.build_directory))
+    # By the session's own du, which may have been replaced; and what it counts may be gone.
+    kilobytes = None
+    with suppress(Problem):
+        kilobytes = re.match(r"[0-9]{1,15}(?=\s)", job.session.output("du", "-sk", job.build_directory))
     job.summary.kilobytes = int(kilobytes[0]) if kilobytes else 0
     job.summary.fields["Build-Space"] = job.summary.fields["Space"] = str(job.summary.kilobytes)
 

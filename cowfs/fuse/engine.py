@@ -6,6 +6,7 @@ directory may ask.
 """
 
 import json
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -56,3 +57,18 @@ class EngineSettings:
         self.counters = counters if counters is not None else Counters()
         self.uses = uses
         """Told of each use of a file: the kernel is then asked for more than it would tell. None: for no more."""
+
+
+def _makes_sense(result: dict[str, Any]) -> bool:
+    mount = result["mount"]
+    paths = [mount["upper"], *mount["bases"], *([] if mount["layer"] is None else [mount["layer"]])]
+    numbers = [mount["process"], result["slow"], *result["caches"].values()]
+    for counted in result["opcodes"].values():
+        numbers += [counted["requests"], counted["ns"]]
+    return (
+        isinstance(mount["engine"], str)
+        and all(isinstance(path, str) and b"\0" not in os.fsencode(path) for path in paths)
+        and all(isinstance(number, int) and 0 <= number < 1 << 64 for number in numbers)
+        and all(counted["requests"] for counted in result["opcodes"].values())
+        and isinstance(mount["temporary"], bool)
+    )

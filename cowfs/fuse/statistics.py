@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from cowfs.fuse.engine import _makes_sense
+
 STATISTICS_NAME = b"user.cowfs.stats"
 
 
@@ -24,8 +26,14 @@ def read_statistics(mountpoint: Path) -> dict[str, Any]:
         if error.errno in (errno.ENODATA, errno.EOPNOTSUPP):
             raise NoStatisticsError(error.errno, f"no cowfs is mounted on {mountpoint}") from error
         raise NoStatisticsError(error.errno, f"cannot ask {mountpoint}: {error.strerror}") from error
-    result: dict[str, Any] = json.loads(value)
-    return result
+    # Anybody can give a directory such an attribute.
+    try:
+        result: dict[str, Any] = json.loads(value)
+        if _makes_sense(result):
+            return result
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        pass
+    raise NoStatisticsError(errno.EBADMSG, f"what {mountpoint} says of itself makes no sense: it is no cowfs")
 
 
 def statistics_table(statistics: dict[str, Any]) -> str:

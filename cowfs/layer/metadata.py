@@ -161,6 +161,8 @@ def read_metadata(directory: Path) -> dict[str, Any]:
         if known != FORMAT:
             raise ValueError(f"format {known!r}")
         bases = [{"path": str(base["path"]), "identity": str(base["identity"])} for base in content["bases"]]
+        if any(b"\0" in os.fsencode(base["path"]) for base in bases):
+            raise ValueError("no path")
         marks = {"trusted": "trusted", "user": "user"}[content["marks"]]
         state = str(content["state"])
         whiteouts = {"device": "device", "attribute": "attribute"}[content["whiteouts"]]

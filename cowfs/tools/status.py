@@ -9,7 +9,7 @@ from cowfs.daemon.mount_table import Mounted, layer_of, mounts
 from cowfs.fuse.statistics import read_statistics
 from cowfs.layer import lock
 from cowfs.layer.metadata import LayerError, base_problem, is_layer, read_metadata
-from cowfs.tools.diff_text import readable
+from cowfs.tools.diff_text import readable, shown
 from cowfs.union.quota import usage
 
 
@@ -33,7 +33,7 @@ def describe(path: Path) -> str:
     rows.append(("marks", f"{metadata['marks']}.overlay.*, whiteouts by {metadata['whiteouts']}"))
     if statistics:
         rows.append(("requests", str(sum(numbers["requests"] for numbers in statistics["opcodes"].values()))))
-    return "\n".join(f"{name:<12}{value}" for name, value in rows)
+    return "\n".join(f"{name:<12}{_line(value)}" for name, value in rows)
 
 
 def table(found: Iterable[Mounted]) -> str:
@@ -51,8 +51,13 @@ def table(found: Iterable[Mounted]) -> str:
                 ":".join(mount.facts["bases"]),
             )
         )
+    rows = [(_line(one), _line(two), _line(three)) for one, two, three in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(2)]
     return "\n".join(f"{one:<{widths[0]}}  {two:<{widths[1]}}  {three}".rstrip() for one, two, three in rows)
+
+
+def _line(text: str) -> str:
+    return shown(os.fsencode(text))
 
 
 def _engine(facts: dict[str, Any]) -> str:

@@ -13,6 +13,7 @@ TOKENS = (
     *(b"0", b"-1", b"9" * 30, b"9" * 5000, b"1e999999999", b"NaN", b"Infinity", b"0x10", b"1_0"),
     *(b"\xd9\xa1", b"\xc2\xb2", b"\xed\xb2\x80"),
     *(b"null", b"true", b"[]", b"{}", b"[" * 5000, b'{"a":' * 1000, b"..", b"../../x", b"/etc/passwd", b"a" * 5000),
+    *(b"\\u001b[2J", b"\\udcff\\ud800", b"\\u0000"),
 )
 
 

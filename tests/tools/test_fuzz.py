@@ -19,6 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from cowfs.daemon import control
+from cowfs.daemon.mount_table import Mounted
+from cowfs.fuse.statistics import STATISTICS_NAME, NoStatisticsError, read_statistics, statistics_table
 from cowfs.layer import directory
 from cowfs.layer.metadata import LayerError, _identity
 from cowfs.layer.view import open_views
@@ -313,3 +315,23 @@ def test_an_answer(tmp_path: Path, text: bytes) -> None:
         except LayerError as error:
             one_sentence(error)
         daemon.join()
+
+
+STATISTICS = b"""{
+"mount": {"layer": "/layer", "upper": "/layer/upper", "bases": ["/base"], "temporary": false, "process": 12,
+"engine": "direct"}, "opcodes": {"LOOKUP": {"requests": 3, "ns": 5000}}, "slow": 0, "caches": {"nodes": 2}}"""
+
+
+@pytest.mark.root
+@steady
+@given(text=mutated(STATISTICS))
+def test_what_a_directory_says_of_itself(place: Path, text: bytes) -> None:
+    """Anybody can give a directory the attribute by which a mount tells of itself."""
+    os.setxattr(place, STATISTICS_NAME, text)
+    try:
+        found = read_statistics(place)
+    except NoStatisticsError:
+        return
+    statistics_table(found)
+    lines = status.table([Mounted(place, found["mount"])]).splitlines()
+    assert all(line.isprintable() for line in lines)

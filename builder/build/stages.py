@@ -37,6 +37,8 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.summary.started))
     if options.log_file:
         _start_log(log, options.output, f"{job.stem}-{started}")
+    else:
+        log.keep_nowhere()
     introduce(job)
     status, failed_stage = Status.SUCCESSFUL, None
     try:

@@ -56,6 +56,11 @@ def names(directory_descriptor: int) -> list[str]:
     return sorted(os.listdir(directory_descriptor))
 
 
+def is_file(directory_descriptor: int, name: str) -> bool:
+    """Whether a name in the root is a regular file's, itself. OSError."""
+    return stat.S_ISREG(os.stat(name, dir_fd=directory_descriptor, follow_symlinks=False).st_mode)
+
+
 def copy_in(source: Path, directory_descriptor: int, name: str, owner: tuple[int, int] = (0, 0)) -> None:
     """Copy a file of ours into the root, where no such name may be yet, for `owner` (uid, gid). OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -78,14 +83,24 @@ def read(directory_descriptor: int, name: str, limit: int) -> bytes:
     return content
 
 
+def beginning(directory_descriptor: int, name: str) -> bytes:
+    """The first bytes of a regular file in the root, enough to tell what it is. OSError when it is anything else."""
+    with _opened(directory_descriptor, name) as reader:
+        return reader.read(4096)
+
+
 @contextmanager
 def _opened(directory_descriptor: int, name: str) -> Iterator[BinaryIO]:
     # Without O_NONBLOCK, opening a FIFO would wait for ever.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(os.open(name, flags, dir_fd=directory_descriptor), "rb") as reader:
-        if not stat.S_ISREG(os.fstat(reader.fileno()).st_mode):
-            raise OSError(f"{name} is not a regular file")
+        _check_regular(reader, name)
         yield reader
+
+
+def _check_regular(reader: BinaryIO, name: str) -> None:
+    if not stat.S_ISREG(os.fstat(reader.fileno()).st_mode):
+        raise OSError(f"{name} is not a regular file")
 
 
 def copy_out(directory_descriptor: int, name: str, target: Path, limit: int) -> tuple[int, str]:
@@ -94,13 +109,31 @@ def copy_out(directory_descriptor: int, name: str, target: Path, limit: int) -> 
     OSError when it is a link, anything but a regular file, or holds more than `limit` bytes.
     """
     with _opened(directory_descriptor, name) as reader:
-        size = 0
-        digest = hashlib.sha256()
-        with target.open("xb") as writer:
-            while piece := reader.read(CHUNK):
-                size += len(piece)
-                if size > limit:
-                    raise OSError(f"{name} is larger than {limit} bytes")
-                digest.update(piece)
-                writer.write(piece)
-        return size, digest.hexdigest()
+        return _copy(reader, name, target, limit)
+
+
+@contextmanager
+def regular_file(path: Path) -> Iterator[BinaryIO]:
+    """A file of the user's, wherever links lead, opened for reading. OSError when it is anything but a regular one."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as reader:
+        _check_regular(reader, path.name)
+        yield reader
+
+
+def copy_file(source: Path, target: Path, limit: int) -> tuple[int, str]:
+    """As `copy_out`, of a file of the user's."""
+    with regular_file(source) as reader:
+        return _copy(reader, source.name, target, limit)
+
+
+def _copy(reader: BinaryIO, name: str, target: Path, limit: int) -> tuple[int, str]:
+    size = 0
+    digest = hashlib.sha256()
+    with target.open("xb") as writer:
+        while piece := reader.read(CHUNK):
+            size += len(piece)
+            if size > limit:
+                raise OSError(f"{name} is larger than {limit} bytes")
+            digest.update(piece)
+            writer.write(piece)
+    return size, digest.hexdigest()

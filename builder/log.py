@@ -13,6 +13,11 @@ from builder.screen import Screen
 WIDTH = 80
 
 
+def printable(text: str) -> str:
+    """Text of others' making as one line that no terminal takes for commands."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
+
+
 class BuildLog:
     """Writes what happens to the screen as it happens, and, once it is known where, to the log file.
 
@@ -24,6 +29,7 @@ class BuildLog:
         self.screen = Screen() if screen is None else screen
         self._file: IO[bytes] | None = None
         self._held_back: list[bytes] = []
+        self._holds_back = True
         self._heard: bytearray | None = None
         self._section = ""
         self.path: Path | None = None
@@ -36,12 +42,17 @@ class BuildLog:
             self._file.write(piece)
         self._held_back.clear()
 
+    def keep_nowhere(self) -> None:
+        """There will be no log file: what a build writes, gigabytes perhaps, is not held back for one."""
+        self._held_back.clear()
+        self._holds_back = False
+
     def write(self, data: bytes) -> None:
         if self._heard is not None:
             self._heard += data
         if self._file is not None:
             self._file.write(data)
-        else:
+        elif self._holds_back:
             self._held_back.append(data)
         self.screen.write(data)
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from builder.log import printable
+
 
 class Problem(Exception):
-    """Something the user can put right: one sentence, and what to do about it."""
+    """Something the user can put right: one sentence, and lines of what to do about it.
+
+    Either may quote what a build wrote, so it is made `printable`.
+    """
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(message)
-        self.hint = hint
+        super().__init__(printable(message))
+        self.hint = "\n".join(printable(line) for line in hint.expandtabs().splitlines())
 
 
 class Interrupted(BaseException):

@@ -145,7 +145,7 @@ def _ranges(kind: str) -> list[tuple[str, int, int]]:
     except OSError:
         return []
     fields = [[*line.split(":"), "", ""][:3] for line in lines]
-    return [(name, int(first), int(count)) for name, first, count in fields if first.isdigit() and count.isdigit()]
+    return [(name, int(first), int(count)) for name, first, count in fields if first.isdecimal() and count.isdecimal()]
 
 
 def _names(user: str) -> tuple[str, str]:

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
 from builder import hostile_tree, screen, user_namespace
-from builder.build import artifacts, buildpackage, cached_dependencies, cross, testers, trace_report, twice
+from builder.build import artifacts, buildpackage, cached_dependencies, cross, hooks, testers, trace_report, twice
 from builder.build.binnmu import PUT_ON_TOP
 from builder.build.job import BuildOptions, Job
+from builder.build.outputs import Names
 from builder.build.summary import StageFailed, Status
 from builder.build.update_chroot import bring_up_to_date
 from builder.debian import architectures, base_facts, depends, dsc
-from builder.log import BuildLog, timestamp
+from builder.log import BuildLog, printable, timestamp
 from builder.problems import Interrupted, Problem
 from builder.process import shown
 from builder.session.session import BUILDER, CONDITIONS, VARIABLES
@@ -35,6 +37,8 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.summary.started))
     if options.log_file:
         _start_log(log, options.output, f"{job.stem}-{started}")
+    else:
+        log.keep_nowhere()
     introduce(job)
     status, failed_stage = Status.SUCCESSFUL, None
     try:
@@ -53,9 +57,9 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
     job.summary.write(log, status, failed_stage)
     if failed_stage is not None:
         log.screen.stage(failed_stage)
-    log.close()
     if log.path is not None:
-        _link_latest(options.output, job.stem, log.path)
+        _link_latest(job, log.path)
+    log.close()
     return status.exit_code
 
 
@@ -368,8 +372,11 @@ def run_build(job: Job) -> None:
 
 
 def _note_space(job: Job) -> None:
-    used = job.session.output("du", "-sk", job.build_directory)
-    job.summary.kilobytes = int(used.split()[0])
+    # By the session's own du, which may have been replaced; and what it counts may be gone.
+    kilobytes = None
+    with suppress(Problem):
+        kilobytes = re.match(r"[0-9]{1,15}(?=\s)", job.session.output("du", "-sk", job.build_directory))
+    job.summary.kilobytes = int(kilobytes[0]) if kilobytes else 0
     job.summary.fields["Build-Space"] = job.summary.fields["Space"] = str(job.summary.kilobytes)
 
 
@@ -378,15 +385,26 @@ def take_artifacts(job: Job) -> None:
         staging = job.directory / "artifacts"
         staging.mkdir()
         job.result = artifacts.take(job.session.root, job.place.lstrip("/"), staging)
+        check_name(job, job.result)
+
+
+def check_name(job: Job, made: artifacts.Artifacts) -> None:
+    """Problem where the .changes is not named after the source and version that were to be built."""
+    version = job.options.rebuild.version(job.source.version) if job.options.rebuild.wanted else job.source.version
+    wanted = Names(job.source.name, version)
+    # The user's own commands may have changed the version in the changelog.
+    may_differ = any(job.options.commands.get(point) for point in hooks.INSIDE)
+    if made.made.source != wanted.source or (made.made.version != wanted.version and not may_differ):
+        raise Problem(f"The build made {made.names[0]}, which is not of {wanted.source} {wanted.version}")
 
 
 def show_artifacts(job: Job) -> None:
     assert job.result is not None
     job.log.section("Changes")
-    job.log.write(job.result.changes.read_bytes())
+    show_text(job, job.result.changes)
     for buildinfo in job.result.ending(".buildinfo"):
         job.log.section("Buildinfo")
-        job.log.write(buildinfo.read_bytes())
+        show_text(job, buildinfo)
     job.log.section("Package contents")
     for package in job.result.ending(".deb", ".udeb"):
         job.log.subsection(package.name)
@@ -397,17 +415,31 @@ def show_artifacts(job: Job) -> None:
                 job.log.line()
 
 
+def show_text(job: Job, path: Path) -> None:
+    with path.open(encoding="utf-8", errors="replace") as file:
+        for line in file.read(dsc.TEXT_LIMIT).splitlines():
+            job.log.line(printable(line))
+
+
 def deliver(job: Job) -> None:
     assert job.result is not None
     with job.part("store-artifacts", Status.FAILED):
-        artifacts.publish(job.result, job.options.output)
+        artifacts.publish(job.result, job.options.output, source_built=job.options.build_source)
 
 
-def _link_latest(output_directory: Path, stem: str, log_path: Path) -> None:
-    """As sbuild does: NAME.build points to the last log."""
-    link = output_directory / f".{stem}.build.{os.getpid()}"
+def _link_latest(job: Job, log_path: Path) -> None:
+    """As sbuild does: NAME.build points to the last log. Where something else has that name, it stays."""
+    latest = job.options.output / f"{job.stem}.build"
+    link = latest.with_name(f".{latest.name}.{os.getpid()}")
     try:
+        if os.path.lexists(latest) and not _is_link_to_log(latest, job.stem):
+            job.log.line(f"W: {latest} is no link to an earlier log: it stays; this log is {log_path.name}")
+            return
         link.symlink_to(log_path.name)
-        link.rename(output_directory / f"{stem}.build")
+        link.rename(latest)
     except OSError:
         link.unlink(missing_ok=True)
+
+
+def _is_link_to_log(path: Path, stem: str) -> bool:
+    return path.is_symlink() and re.fullmatch(rf"{re.escape(stem)}-[^/]*\.build", os.readlink(path)) is not None

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field
 from enum import Enum
 
-from builder.log import BuildLog, timestamp
+from builder.log import BuildLog, printable, timestamp
 
 
 class Status(Enum):
@@ -29,7 +29,7 @@ class StageFailed(Exception):
     """A stage of the build ended the build. `stage` is sbuild's name for it."""
 
     def __init__(self, stage: str, status: Status, message: str, hint: str = "") -> None:
-        super().__init__(message)
+        super().__init__(printable(message))
         self.stage = stage
         self.status = status
         self.hint = hint

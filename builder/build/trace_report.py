@@ -5,18 +5,22 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
+from builder.build import outputs
 from builder.build.job import Job
 from builder.build.summary import Status
 from builder.debian import base_facts, dpkg_database
 from builder.debian.depends import WantedPackages
-from builder.problems import Problem
+from builder.log import printable
 from builder.trace import page, usage
 from builder.trace.usage import Usage, UsedFile
 
 _SHOWN = 20
 """Lines of a list in the log; the files have all."""
+
+
+# What is in the first lines of each report.
+MARKS = {"json": b'{\n "package": "', "html": b"<title>What "}
 
 
 @contextmanager
@@ -38,8 +42,8 @@ def traced(job: Job, request: WantedPackages) -> Iterator[None]:
             "html": page.page(title, found, job.place),
         }
         for ending, text in documents.items():
-            written = job.options.output / f"{job.stem}.trace.{ending}"
-            write(written, text)
+            wanted = job.options.output / f"{job.stem}.trace.{ending}"
+            written = outputs.put_text(text, wanted, mark=MARKS[ending])
             job.log.line(f"Written: {written}")
         job.summary.fields["Trace"] = summary(found)
 
@@ -84,19 +88,3 @@ def _rest(count: int) -> list[str]:
 def _files(files: Sequence[UsedFile]) -> str:
     more = f" and {len(files) - 1} more" if len(files) > 1 else ""
     return f"{printable(files[0].path)} ({', '.join(files[0].uses)}){more}"
-
-
-def printable(text: str) -> str:
-    """A name as one line that no terminal takes for commands."""
-    return text if text.isprintable() else ascii(text)[1:-1]
-
-
-def write(path: Path, text: str) -> None:
-    """The whole file or none. Problem."""
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.rename(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise Problem(f"Cannot write {path}: {error.strerror}") from None

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import filecmp
+import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 
-from builder.build import artifacts
+from builder import hostile_tree
+from builder.build import outputs
 from builder.build.artifacts import Artifacts
 from builder.build.job import Job
 from builder.build.summary import StageFailed, Status
-from builder.problems import Problem
 from builder.process import TimedOut, logged, shown
 
 STAGE = "reproducible"
@@ -35,9 +37,8 @@ def compare(job: Job, second: Artifacts) -> None:
     for name in names:
         job.log.line(f"  {name}")
     job.summary.fields["Reproducible"] = f"fail: {' '.join(names)}"
-    kept = job.options.output / f"{job.stem}.second"
     with job.part(STAGE, Status.FAILED):
-        _keep(second, names, kept)
+        kept = _keep(job, second, names)
         job.log.line(f"What the second build made: {kept}")
         _explain(job, first, second, names)
     raise StageFailed(STAGE, Status.ATTEMPTED, f"Under other conditions the build makes another {names[0]}")
@@ -51,18 +52,19 @@ def differing(first: Artifacts, second: Artifacts) -> list[str]:
     return sorted(names - set(same))
 
 
-def _keep(second: Artifacts, names: list[str], place: Path) -> None:
-    """Put the second build's files of these names there, and nothing else. Problem."""
-    try:
-        if place.is_symlink() or place.is_file():
-            place.unlink()
-        elif place.exists():
-            shutil.rmtree(place)
-        place.mkdir()
-    except OSError as error:
-        raise Problem(f"Cannot make {place}: {error.strerror}") from None
-    made = tuple(name for name in names if name in second.names)
-    artifacts.publish(Artifacts(second.directory, made, second.size), place)
+def _keep(job: Job, second: Artifacts, names: list[str]) -> Path:
+    """Put the second build's files of these names beside the artifacts, and say where. Problem."""
+    wanted = job.options.output / f"{job.stem}.second"
+    # Not there, or something else than what an earlier build left.
+    with suppress(OSError), hostile_tree.directory(wanted, "") as place:
+        there = hostile_tree.names(place)
+        if all(second.made.fits(name) and hostile_tree.is_file(place, name) for name in there):
+            for name in there:
+                os.unlink(name, dir_fd=place)
+            wanted.rmdir()
+    kept = outputs.fresh_directory(wanted)
+    outputs.put(second.directory, [name for name in names if name in second.names], kept)
+    return kept
 
 
 def _explain(job: Job, first: Artifacts, second: Artifacts, names: list[str]) -> None:
@@ -72,12 +74,16 @@ def _explain(job: Job, first: Artifacts, second: Artifacts, names: list[str]) ->
     for name in names:
         if name not in first.names or name not in second.names:
             continue
-        report = job.options.output / f"{name}.diffoscope.html"
+        report = job.directory / f"{name}.diffoscope.html"
         command = ("diffoscope", "--html", report, first.directory / name, second.directory / name)
         try:
             code = logged(command, job.log, time_limit=_DIFFOSCOPE_WITHIN)
         except TimedOut as problem:
             job.log.line(f"E: {shown(command[:1])}: {problem}")
             continue
-        # 1: it found the difference.
-        job.log.line(f"What differs: {report}" if code == 1 else f"E: diffoscope failed with exit code {code}")
+        if code != 1:  # it found the difference
+            job.log.line(f"E: diffoscope failed with exit code {code}")
+            continue
+        text = report.read_text(encoding="utf-8", errors="replace")
+        written = outputs.put_text(text, job.options.output / report.name, mark=b'content="diffoscope"')
+        job.log.line(f"What differs: {written}")

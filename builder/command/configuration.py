@@ -20,9 +20,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
+from builder import hostile_tree
 from builder.problems import Problem
 
 SYSTEM = Path("/etc/cowfs/cowbuild.toml")
+
+LIMIT = 1024 * 1024
+"""Bytes of a file."""
 
 FOR_ALL = ""
 """The table of the options that stand before the verb: the top of the file."""
@@ -163,7 +167,11 @@ def _read(path: Path, parsers: Mapping[str, argparse.ArgumentParser]) -> dict[st
     try:
         if os.geteuid() == 0:
             _check_owners(path)
-        text = path.read_text()
+        with hostile_tree.regular_file(path) as file:
+            content = file.read(LIMIT + 1)
+        if len(content) > LIMIT:
+            raise Problem(f"{path} is no configuration: it has more than {LIMIT} bytes")
+        text = content.decode()
         said = tomllib.loads(text)
     except (FileNotFoundError, NotADirectoryError):
         return {}
@@ -171,8 +179,10 @@ def _read(path: Path, parsers: Mapping[str, argparse.ArgumentParser]) -> dict[st
         raise Problem(f"{path} is not TOML: {error}", "Text is in quotes; switches are true or false.") from None
     except UnicodeDecodeError:
         raise Problem(f"{path} is not text in UTF-8") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists in lists
+        raise Problem(f"{path} is TOML that nothing here can be set by") from None
     except OSError as error:
-        raise Problem(f"Cannot read {path}: {error.strerror}") from None
+        raise Problem(f"Cannot read {path}: {error.strerror or error}") from None
     settings: dict[str, dict[str, Setting]] = {}
     for table, key, value in _pairs(said, parsers):
         where = f"{path}, line {_line(text, table, key)}"

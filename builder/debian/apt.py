@@ -54,7 +54,10 @@ def _archives_listed(options: Sequence[str]) -> list[Archive]:
     found: dict[tuple[str, str, str], list[str]] = {}
     listed = output(["apt-get", *options, "indextargets", "--format", form, "Created-By: Packages"])
     for line in listed.splitlines():
-        origin, label, uri, release, component = line.split("\t")
+        fields = line.split("\t")
+        if len(fields) != len(FIELDS):  # a tab in one of them
+            continue
+        origin, label, uri, release, component = fields
         if origin == "Debian":
             components = found.setdefault((label, uri, release), [])
             if component not in components:

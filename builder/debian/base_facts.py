@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 
-from debian.deb822 import Deb822
-
-from builder import private
+from builder import hostile_tree, private
+from builder.debian import dpkg_database
+from builder.debian.dsc import ARCHITECTURE
 from builder.problems import Problem
 
 
@@ -23,34 +25,38 @@ def check_ours(base: Path) -> None:
 
 def architecture(base: Path) -> str:
     """The Debian architecture of the base, as its dpkg was built for. Problem when it is no Debian tree."""
-    status = base / "var/lib/dpkg/status"
-    try:
-        with status.open(encoding="utf-8", errors="replace") as file:
-            for paragraph in Deb822.iter_paragraphs(file, fields=["Package", "Architecture"], use_apt_pkg=False):
-                if paragraph.get("Package") == "dpkg":
-                    return str(paragraph["Architecture"])
-    except OSError:
-        pass
+    with suppress(OSError):
+        status = b"\n" + _read(base, "var/lib/dpkg", "status") + b"\n"
+        # Of megabytes, one paragraph is wanted.
+        if found := re.search(rb"\nPackage: dpkg *\n(?:.+\n)*", status):
+            said = re.search(rb"\nArchitecture: ([a-z0-9][a-z0-9-]*) *\n", found[0])
+            if said:
+                return said[1].decode()
     raise Problem(f"{base} is not a Debian base", "Make one: cowbuild create DIRECTORY --suite SUITE")
 
 
 def foreign_architectures(base: Path) -> list[str]:
     """The other architectures whose packages the base's dpkg installs, too."""
     try:
-        known = (base / "var/lib/dpkg/arch").read_text(errors="replace").split()
+        known = _read(base, "var/lib/dpkg", "arch").decode(errors="replace").split()
     except OSError:
         return []
-    return [each for each in known if each != architecture(base)]
+    own = architecture(base)
+    return [each for each in known if each != own and ARCHITECTURE.fullmatch(each)]
 
 
 def code_name(base: Path) -> str:
     """The release the base holds, as its os-release says, else 'unknown'."""
     try:
-        text = (base / "usr/lib/os-release").read_text(errors="replace")
+        text = _read(base, "usr/lib", "os-release").decode(errors="replace")
     except OSError:
         return "unknown"
-    for line in text.splitlines():
-        if line.startswith("VERSION_CODENAME="):
-            return line.partition("=")[2].strip('"')
     # testing and unstable leave the field out at times.
-    return "unknown"
+    found = re.search(r"""^VERSION_CODENAME=(["']?)([A-Za-z0-9][A-Za-z0-9+._-]*)\1[ \t]*$""", text, re.MULTILINE)
+    return found[2] if found else "unknown"
+
+
+def _read(base: Path, directory: str, name: str) -> bytes:
+    """A file of a base, which packages of any kind had their hands in. OSError for anything but a regular file."""
+    with hostile_tree.directory(base.resolve(), directory) as place:
+        return hostile_tree.read(place, name, dpkg_database.LIMIT)

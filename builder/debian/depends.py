@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,14 @@ from builder.problems import Problem
 
 # What every build has without saying so (Debian Policy 4.2), and what dpkg-buildpackage becomes root with.
 IMPLICIT = "build-essential:native, fakeroot:native"
+
+RELATION = re.compile(
+    r"[A-Za-z0-9][A-Za-z0-9+.-]*(:[a-z0-9-]+)?"
+    r"(\s*\(\s*(<<|<=|=|>=|>>|<|>)\s*[0-9A-Za-z.+~:-]+\s*\))?"
+    r"(\s*\[[\sA-Za-z0-9!-]+\])?(\s*<[\sA-Za-z0-9!.+-]+>)*",
+    re.ASCII,
+)
+"""One of the alternatives, Debian Policy 7.1."""
 
 Relation = Mapping[str, Any]
 """One alternative, as python-debian parses it: name, archqual, version, arch, restrictions."""
@@ -76,12 +85,21 @@ def _holding(fields: Iterable[str], choice: Choice) -> list[str]:
     for field in fields:
         if not (text := _one_line(field)):
             continue
-        for alternatives in PkgRelation.parse_relations(text):
+        for alternatives in _parsed(text):
             hold = [each for each in alternatives if _holds(each, choice, table)]
             kept = hold if choice.all_alternatives else hold[:1]
             if kept:
                 held.append(" | ".join(_written(each) for each in kept))
     return held
+
+
+def _parsed(text: str) -> Sequence[Sequence[Relation]]:
+    """Problem for what is no relation: python-debian would hand it on as it is."""
+    groups = [group for group in text.split(",") if group.strip()]
+    for part in "|".join(groups).split("|"):
+        if groups and not RELATION.fullmatch(part.strip()):
+            raise Problem(f"A build dependency cannot be understood: {part.strip():.200}")
+    return PkgRelation.parse_relations(",".join(groups)) if groups else []
 
 
 def _one_line(field: str) -> str:

@@ -6,18 +6,27 @@ Read without running anything in the root and without following its links.
 from __future__ import annotations
 
 import os
+import re
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from debian.deb822 import Deb822, PkgRelation
+from debian.deb822 import Deb822
 
 from builder import hostile_tree
+from builder.debian.dsc import ARCHITECTURE
+from builder.problems import Problem
 
-LIMIT = 256 * 1024 * 1024
-"""Bytes that a file of the database may have."""
+LIMIT = 64 * 1024 * 1024
+"""Bytes that a file of the database may have. A machine with everything on it has 10 MiB in its largest."""
+
+LISTED = 4_000_000
+"""Paths that all packages together may have; what a hostile root can make us remember."""
+
+BINARY_NAME = re.compile(r"[a-z0-9][a-z0-9+.-]*")
+RELATION_NAME = re.compile(rf"\s*({BINARY_NAME.pattern})(?![^\s:(\[<])")
 
 Alternatives = tuple[str, ...]
 
@@ -78,7 +87,7 @@ class Installed:
 
 
 def read(root: Path, architecture: str) -> Installed:
-    """The database of a root. OSError where it is not as dpkg leaves it."""
+    """The database of a root. OSError where it is not there, Problem where it is not as dpkg leaves it."""
     with hostile_tree.directory(root, "") as top:
         aliases = _aliases(top)
     with hostile_tree.directory(root, "var/lib/dpkg") as place:
@@ -87,14 +96,19 @@ def read(root: Path, architecture: str) -> Installed:
         with suppress(FileNotFoundError):
             diversions = _diversions(_text(place, "diversions"), aliases)
     owners: dict[str, list[str]] = defaultdict(list)
+    left = LISTED
     with hostile_tree.directory(root, "var/lib/dpkg/info") as place:
         for listing in hostile_tree.names(place):
             name = listing.removesuffix(".list").removesuffix(f":{architecture}")
-            if listing.endswith(".list") and name in packages:
-                for path in _text(place, listing).splitlines():
-                    real = _unaliased(path, aliases)
-                    moved, by = diversions.get(real, (real, ""))
-                    owners[real if by == name.partition(":")[0] else moved].append(name)
+            if not listing.endswith(".list") or name not in packages:
+                continue
+            paths = _text(place, listing).splitlines()
+            if (left := left - len(paths)) < 0:
+                raise Problem(f"dpkg's database in the session is damaged: its packages have over {LISTED} files")
+            for path in paths:
+                real = _unaliased(path, aliases)
+                moved, by = diversions.get(real, (real, ""))
+                owners[real if by == name.partition(":")[0] else moved].append(name)
     return Installed(packages, dict(owners))
 
 
@@ -130,23 +144,34 @@ def _diversions(text: str, aliases: Mapping[str, str]) -> dict[str, tuple[str, s
 
 def _packages(status: str, architecture: str) -> dict[str, Package]:
     found = {}
-    for fields in Deb822.iter_paragraphs(status, use_apt_pkg=False):
+    # As bytes, whose lines end where dpkg's do.
+    text = os.fsencode(status).decode(errors="replace").encode()
+    for fields in _paragraphs(text):
         if not fields.get("Status", "").endswith(" installed"):
             continue
-        own = fields.get("Architecture") in (architecture, "all")
-        name = fields["Package"] if own else f"{fields['Package']}:{fields['Architecture']}"
+        plain, of = fields.get("Package", ""), fields.get("Architecture", "")
+        if not BINARY_NAME.fullmatch(plain) or not ARCHITECTURE.fullmatch(of):
+            raise Problem(f"dpkg's database in the session is damaged: a package {plain[:100]!r} for {of[:100]!r}")
+        own = of in (architecture, "all")
+        name = plain if own else f"{plain}:{of}"
         needs = [*_relations(fields, "Pre-Depends"), *_relations(fields, "Depends")]
         if not own:  # what it needs of its own architecture stands beside the name alone
-            other = fields["Architecture"]
-            needs = [tuple(each for plain in group for each in (f"{plain}:{other}", plain)) for group in needs]
+            needs = [tuple(each for other in group for each in (f"{other}:{of}", other)) for group in needs]
         found[name] = Package(
             name=name,
             version=fields.get("Version", ""),
             essential=fields.get("Essential") == "yes",
             needs=tuple(needs),
-            provides=tuple(each for [each] in _relations(fields, "Provides")),
+            provides=tuple(group[0] for group in _relations(fields, "Provides")),
         )
     return found
+
+
+def _paragraphs(text: bytes) -> Iterator[Deb822]:
+    try:
+        yield from Deb822.iter_paragraphs(text, use_apt_pkg=False)
+    except ValueError as error:
+        raise Problem(f"dpkg's database in the session is damaged: {error}") from None
 
 
 def _relations(fields: Deb822, name: str) -> Sequence[Alternatives]:
@@ -154,7 +179,7 @@ def _relations(fields: Deb822, name: str) -> Sequence[Alternatives]:
 
 
 def relations(text: str) -> list[Alternatives]:
-    """The names in a field of relations."""
-    if not text.strip():
-        return []
-    return [tuple(each["name"] for each in group) for group in PkgRelation.parse_relations(text)]
+    """The names in a field of relations; what is no relation is left out."""
+    parts = [[RELATION_NAME.match(each) for each in group.split("|")] for group in text.split(",")]
+    groups = [tuple(found[1] for found in group if found is not None) for group in parts]
+    return [group for group in groups if group]

@@ -1,4 +1,4 @@
 """What outlives a build: bases, kept sessions, dependency layers.
 
-May import: builder.
+May import: builder, builder.debian.
 """

@@ -23,12 +23,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder import private
+from builder import private, records
 from builder.log import timestamp
 from builder.user_namespace import is_machine_root
 
 FORMAT = 1
 INFO = "layer.info"
+
+FIELDS = {"key": str, "package": str, "base": str, "made": float, "size": int}
+"""Of INFO, as records.py has them."""
 
 DEFAULT_LIMIT = 10 * 1024**3
 """Bytes for all layers together."""
@@ -141,11 +144,14 @@ def prune(limit: int) -> list[DependencyLayer]:
 
 
 def _read(directory: Path) -> DependencyLayer | None:
+    fields = records.read(directory / INFO, FIELDS)
     try:
-        info = directory / INFO
-        fields = json.loads(info.read_text())
-        return DependencyLayer(**fields, directory=directory, used=info.stat().st_mtime)
-    except (OSError, ValueError, TypeError):
+        return (
+            None
+            if fields is None
+            else DependencyLayer(**fields, directory=directory, used=(directory / INFO).stat().st_mtime)
+        )
+    except OSError:
         return None
 
 

@@ -15,11 +15,13 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder import private
+from builder import private, records
 from builder.problems import Problem
 from builder.user_namespace import is_machine_root
 
 INFO = "session.info"
+FIELDS = {"name": str, "package": str, "base": str, "stage": str, "made": float, "build_directory": str}
+"""Of INFO, as records.py has them."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +66,9 @@ def keep(layer: Path, *, stem: str, package: str, base: Path, stage: str, made: 
 
 def every() -> list[KeptSession]:
     """The kept sessions, oldest first."""
-    found = []
-    for info in sessions_directory().glob(f"*/{INFO}"):
-        try:
-            found.append(KeptSession(**json.loads(info.read_text())))
-        except (OSError, ValueError, TypeError):
-            continue
+    read = [(info.parent.name, records.read(info, FIELDS)) for info in sessions_directory().glob(f"*/{INFO}")]
+    # What says that it is another one would be removed in that one's place.
+    found = [KeptSession(**fields) for name, fields in read if fields is not None and fields["name"] == name]
     return sorted(found, key=lambda each: each.made)
 
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
+from types import UnionType
 from typing import Any
 
 from builder.debian.depends import IMPLICIT, WantedPackages
 from builder.debian.dpkg_database import Installed, relations
+from builder.problems import Problem
 
 # Only these say that the content counted; a name is also looked up by who walks past it.
 CONTENT = frozenset({"read", "executed", "followed"})
@@ -22,6 +24,15 @@ NO_DIFFERENCE = frozenset(f"/usr/share/zoneinfo/{zone}" for zone in ("UTC", "GMT
 
 # What a program puts there and takes away again is nobody's business.
 TEMPORARY = ("/tmp/", "/var/tmp/")
+
+# What a line of a trace has, as far as it counts here (cowfs/trace.py).
+RECORD: Mapping[str, type | UnionType] = {
+    "path": str,
+    "type": str,
+    "uses": list,
+    "base": int | None,
+    "size": int | None,
+}
 
 
 class Reason(Enum):
@@ -99,10 +110,21 @@ class Usage:
 
 
 def read_trace(path: Path) -> list[dict[str, Any]]:
-    """The records of a trace."""
-    with path.open(encoding="ascii") as lines:
-        next(lines)
-        return [json.loads(line) for line in lines]
+    """The records of a trace. OSError, Problem where it is none."""
+    records = []
+    with path.open("rb") as lines:
+        next(lines, None)
+        for number, line in enumerate(lines, 2):
+            try:
+                record = json.loads(line)
+                if not all(isinstance(record[name], kind) for name, kind in RECORD.items()):
+                    raise TypeError
+                if not all(isinstance(use, str) for use in record["uses"]):
+                    raise TypeError
+            except (ValueError, KeyError, TypeError, RecursionError):
+                raise Problem(f"Line {number} of the trace of what the build used makes no sense") from None
+            records.append(record)
+    return records
 
 
 def judge(trace: Iterable[dict[str, Any]], installed: Installed, request: WantedPackages, build_place: str) -> Usage:

@@ -16,6 +16,7 @@ from pathlib import Path
 import trio
 
 from cowfs.layer.metadata import LayerError
+from cowfs.untrusted_json import parse_json
 
 NAME = "control"
 
@@ -83,9 +84,14 @@ def ask(directory: Path, question: dict[str, str]) -> None:
         ) from error
     if not said:
         raise LayerError(f"The daemon of {directory} did not answer: only its user and root may ask.")
-    answer = json.loads(said)
+    try:
+        answer = parse_json(said)
+    except ValueError:
+        answer = None
+    if not isinstance(answer, dict):
+        raise LayerError(f"What the daemon of {directory} answers makes no sense: is it of another version?")
     if "error" in answer:
-        raise LayerError(answer["error"])
+        raise LayerError(str(answer["error"]))
 
 
 @contextmanager
@@ -115,10 +121,10 @@ async def _line(stream: trio.SocketStream) -> bytes:
 
 async def _answer(question: bytes, snapshot: Callable[[Path], Awaitable[None]]) -> dict[str, str]:
     try:
-        directory = Path(json.loads(question)["snapshot"])
-        if not directory.is_absolute():
+        directory = Path(parse_json(question)["snapshot"])
+        if not directory.is_absolute() or b"\0" in os.fsencode(directory):
             raise ValueError
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError):
         return {"error": "The daemon does not understand the question: is it of another version?"}
     try:
         await snapshot(directory)

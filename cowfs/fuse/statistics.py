@@ -10,6 +10,12 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
+
+from cowfs.untrusted_json import parse_json
+
+Value = TypeVar("Value")
+
 
 STATISTICS_NAME = b"user.cowfs.stats"
 
@@ -78,7 +84,9 @@ def read_statistics(mountpoint: Path) -> Statistics:
     try:
         return _parsed(value)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise NoStatisticsError(errno.EPROTO, f"{mountpoint} answers as no cowfs of this version does") from error
+        raise NoStatisticsError(
+            errno.EPROTO, f"what {mountpoint} says of itself makes no sense: it is no cowfs of this version"
+        ) from error
 
 
 def read_facts(mountpoint: Path) -> MountFacts:
@@ -90,24 +98,45 @@ def read_facts(mountpoint: Path) -> MountFacts:
 
 
 def _parsed(value: bytes) -> Statistics:
-    content = json.loads(value)
+    """ValueError, KeyError, TypeError or AttributeError for what makes no sense: anybody can give such an attribute."""
+    content = parse_json(value)
+    opcodes = {
+        str(name): Requests(_number(of["requests"], least=1), _number(of["ns"]))
+        for name, of in content["opcodes"].items()
+    }
+    caches = {str(name): _number(size) for name, size in content["caches"].items()}
     facts = content["mount"]
-    return Statistics(
-        opcodes={str(name): Requests(int(of["requests"]), int(of["ns"])) for name, of in content["opcodes"].items()},
-        slow=int(content["slow"]),
-        caches={str(name): int(size) for name, size in content["caches"].items()},
-        mount=MountFacts(
-            bases=tuple(map(str, facts["bases"])),
-            layer=None if facts["layer"] is None else str(facts["layer"]),
-            upper=str(facts["upper"]),
-            temporary=bool(facts["temporary"]),
-            engine=str(facts["engine"]),
-            process=int(facts["process"]),
-            io_uring=bool(facts.get("io_uring")),
-        )
-        if facts
-        else None,
+    return Statistics(opcodes, _number(content["slow"]), caches, _parsed_facts(facts) if facts else None)
+
+
+def _parsed_facts(facts: Any) -> MountFacts:
+    return MountFacts(
+        bases=tuple(map(_path, facts["bases"])),
+        layer=None if facts["layer"] is None else _path(facts["layer"]),
+        upper=_path(facts["upper"]),
+        temporary=_of_type(bool, facts["temporary"]),
+        engine=_of_type(str, facts["engine"]),
+        process=_number(facts["process"]),
+        io_uring=_of_type(bool, facts.get("io_uring", False)),
     )
+
+
+def _of_type(kind: type[Value], value: Any) -> Value:
+    if not isinstance(value, kind):
+        raise TypeError(f"{value!r} is no {kind.__name__}")
+    return value
+
+
+def _number(value: Any, least: int = 0) -> int:
+    if not least <= _of_type(int, value) < 1 << 64:
+        raise ValueError(f"{value} is no number of this kind")
+    return int(value)
+
+
+def _path(value: Any) -> str:
+    if b"\0" in os.fsencode(_of_type(str, value)):
+        raise ValueError("no path has a NUL in it")
+    return str(value)
 
 
 def statistics_table(statistics: Statistics) -> str:

@@ -13,6 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from cowfs.base_list import join_bases
+from cowfs.untrusted_json import parse_json
 
 FORMAT = 1
 METADATA = "layer.json"
@@ -21,7 +22,13 @@ _METADATA_LIMIT = 1 << 20
 
 
 class LayerError(Exception):
-    """A base or layer that cannot be used; the text is a sentence for the user."""
+    """A base or layer that cannot be used; the text is a sentence for the user.
+
+    What it quotes may be of others' making: no terminal is to take it for commands.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__("".join(each if each.isprintable() else ascii(each)[1:-1] for each in text))
 
 
 class State(StrEnum):
@@ -142,20 +149,26 @@ def read_metadata(directory: Path) -> LayerInfo:
     """What a layer's layer.json says. LayerError."""
     path = directory / METADATA
     try:
-        content = json.loads(_read_regular_file(path))
+        content = parse_json(_read_regular_file(path))
         if isinstance(known := content["format"], int) and known > FORMAT:
             raise LayerError(f"{path} has layer format {known}; this cowfs knows format {FORMAT}. Use a newer cowfs.")
         if known != FORMAT:
             raise ValueError(f"format {known!r}")
         return LayerInfo(
-            bases=tuple(BaseIdentity(Path(str(base["path"])), str(base["identity"])) for base in content["bases"]),
+            bases=tuple(BaseIdentity(_path(base["path"]), str(base["identity"])) for base in content["bases"]),
             marks=Namespace(content["marks"]),
             whiteouts=Whiteouts(content["whiteouts"]),
             # Whatever else it says: that is no clean end.
             state=State.CLEAN if content["state"] == State.CLEAN else State.MOUNTED,
         )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        raise LayerError(f"{path} is damaged ({error!r}): this is no layer that can be mounted.") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise LayerError(f"{path} is damaged ({error!r:.300}): this is no layer that can be mounted.") from error
+
+
+def _path(text: object) -> Path:
+    if b"\0" in os.fsencode(str(text)):
+        raise ValueError("no path")
+    return Path(str(text))
 
 
 def type_of(path: Path) -> int:

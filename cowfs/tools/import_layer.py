@@ -7,12 +7,14 @@ by one and without following a link, so that none can lead anywhere else.
 import lzma
 import os
 import stat
+import sys
 import tarfile
 import zlib
-from contextlib import ExitStack, closing
-from decimal import Decimal, InvalidOperation
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from decimal import Decimal
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 from cowfs.layer.directory import Upper, make_kept, remove_tree
 from cowfs.layer.metadata import LayerError
@@ -37,8 +39,29 @@ _MODES = {
 }
 
 
+_PATH_LIMIT = 4096
+"""PATH_MAX, limits.h."""
+_HEADER_LIMIT = 4 << 20
+"""Bytes of what stands before a member: long names, extended attributes (each 64 KiB at most)."""
+_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+
+
 class HostileMember(Exception):
     """A member of an archive that cannot be unpacked; the text says why."""
+
+
+class _Member(tarfile.TarInfo):
+    """Of a header, tarfile reads as much into memory as it claims to have."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
+        member = super().frombuf(buf, encoding, errors)
+        if member.size < 0 or (member.type in _HEADERS and member.size > _HEADER_LIMIT):
+            raise HostileMember(f"with a header of {member.size} bytes")
+        return member
 
 
 def import_layer(source: Path, layer: Path, bases: list[Path]) -> None:
@@ -46,6 +69,7 @@ def import_layer(source: Path, layer: Path, bases: list[Path]) -> None:
     if os.path.lexists(layer):
         raise LayerError(f"{layer} exists already: give a name that is free.")
     bases = [base.resolve() for base in bases]
+    sys.setrecursionlimit(1_000_000)  # as for views: trees are as deep as they like
     with ExitStack() as failed:
         place = make_kept(layer.absolute())
         failed.callback(remove_tree, layer)
@@ -81,9 +105,9 @@ def _unpack(tree: Tree, source: Path) -> None:
         try:
             file: IO[bytes] = end.enter_context(open(0 if source == Path("-") else source, "rb"))
             unpacking = _Unpacking(tree)
-            with tarfile.open(fileobj=file, mode="r|*", encoding="utf-8") as archive:
+            with tarfile.open(fileobj=file, mode="r|*", encoding="utf-8", tarinfo=_Member) as archive:
                 for member in archive:
-                    name = member.name
+                    name = _short(member.name)
                     unpacking.add(archive, member)
             unpacking.finish()
         except HostileMember as problem:
@@ -112,6 +136,21 @@ class _Unpacking:
                 self._directories.append((self._tree.root, member))
             return
         parent = self._parent(parts)
+        with self._held(parent):
+            self._add(archive, member, parts, parent)
+        self._tree.nodes.drop_unneeded(parent)
+
+    @staticmethod
+    @contextmanager
+    def _held(directory: Directory) -> Iterator[None]:
+        """Known to the tree also when what was below it goes, as if the kernel had looked it up."""
+        directory.lookups += 1
+        try:
+            yield
+        finally:
+            directory.lookups -= 1
+
+    def _add(self, archive: tarfile.TarFile, member: tarfile.TarInfo, parts: list[bytes], parent: Directory) -> None:
         name = parts[-1]
         if name == OPAQUE:
             self._remove_all_old(parts[:-1], parent)
@@ -163,7 +202,7 @@ class _Unpacking:
         if content is None:
             raise HostileMember(f"which is of the unknown type {member.type!r}")
         node, _ = files.create(tree, parent, name, 0o600, _daemon())
-        _fill(tree, node, content)
+        _fill(tree, node, content, _extents(member), member.size)
         return node
 
     def _linked(self, member: tarfile.TarInfo) -> Node:
@@ -171,7 +210,7 @@ class _Unpacking:
         parent = self._walk(parts[:-1], make=False)
         node = node_at(self._tree, parent, parts[-1]) if parts else None
         if node is None or isinstance(node, Directory):
-            raise HostileMember(f"a hard link to {member.linkname!r}, which is no file in the layer or its base")
+            raise HostileMember(f"a hard link to {_short(member.linkname)!r}, no file in the layer or its base")
         return node
 
     def _parent(self, parts: list[bytes]) -> Directory:
@@ -184,7 +223,7 @@ class _Unpacking:
             if node is None and make:
                 node, _ = dirs.mkdir(self._tree, current, part, 0o755, _daemon())
             if not isinstance(node, Directory):
-                raise HostileMember(f"whose path leads through {os.fsdecode(part)!r}, which is no directory")
+                raise HostileMember(f"whose path leads through {_short(os.fsdecode(part))!r}, which is no directory")
             current = node
         return current
 
@@ -198,12 +237,15 @@ class _Unpacking:
         if b"/".join(parts) not in self._new:
             self._remove(parent, parts[-1], node)
         elif isinstance(node, Directory):
-            self._remove_all_old(parts, node)
+            with self._held(node):
+                self._remove_all_old(parts, node)
+            self._tree.nodes.drop_unneeded(node)
 
     def _remove(self, parent: Directory, name: bytes, node: Node | None) -> None:
         if isinstance(node, Directory):
-            for below in names(self._tree, node):
-                self._remove(node, below, node_at(self._tree, node, below))
+            with self._held(node):
+                for below in names(self._tree, node):
+                    self._remove(node, below, node_at(self._tree, node, below))
             dirs.rmdir(self._tree, parent, name)
         elif node is not None:
             files.unlink(self._tree, parent, name)
@@ -213,10 +255,17 @@ def _parts(path: str) -> list[bytes]:
     """The names of a path. Nothing but names of this tree: HostileMember."""
     if path.startswith("/"):
         raise HostileMember("an absolute name")
+    if len(path) > _PATH_LIMIT:
+        raise HostileMember(f"whose path has more than {_PATH_LIMIT} characters")
     parts = [part for part in _bytes(path).split(b"/") if part not in (b"", b".")]
     for part in parts:
         _check_name(part)
     return parts
+
+
+def _short(path: str) -> str:
+    """As much of a path as belongs into a sentence."""
+    return path if len(path) <= 200 else f"{path[:200]}..."
 
 
 def _check_name(name: bytes) -> None:
@@ -232,17 +281,35 @@ def _daemon() -> Caller:
     return Caller(os.geteuid(), os.getegid(), 0)
 
 
-def _fill(tree: Tree, node: Node, content: IO[bytes]) -> None:
+def _extents(member: tarfile.TarInfo) -> list[tuple[int, int]]:
+    """Offset and size of what a member has; between them are holes, of which a few bytes can claim exabytes."""
+    if not member.issparse():
+        return [(0, member.size)]
+    extents = sorted(cast(list[tuple[int, int]], member.sparse))
+    end = 0
+    for offset, size in extents:
+        if offset < end or size < 0 or offset + size > member.size:
+            raise HostileMember("whose parts do not fit together")
+        end = offset + size
+    return extents
+
+
+def _fill(tree: Tree, node: Node, content: IO[bytes], extents: list[tuple[int, int]], size: int) -> None:
     """Write the content; what is zero becomes a hole."""
-    offset = 0
-    while data := content.read(_CHUNK):
-        view = memoryview(data)
-        for start in range(0, len(data), len(_ZERO)):
-            piece = view[start : start + len(_ZERO)]
-            if piece != _ZERO[: len(piece)]:
-                write(tree, node, offset + start, piece, None)
-        offset += len(data)
-    set_attributes(tree, node, Changes(size=offset))
+    set_attributes(tree, node, Changes(size=size))
+    for first, length in extents:
+        if first:
+            content.seek(first)
+        offset, end = first, first + length
+        while offset < end and (data := content.read(min(_CHUNK, end - offset))):
+            view = memoryview(data)
+            for start in range(0, len(data), len(_ZERO)):
+                piece = view[start : start + len(_ZERO)]
+                if piece != _ZERO[: len(piece)]:
+                    write(tree, node, offset + start, piece, None)
+            offset += len(data)
+        if offset < end:
+            raise HostileMember("which ends before all of it was there")
 
 
 def _set_metadata(tree: Tree, node: Node, member: tarfile.TarInfo) -> None:
@@ -268,5 +335,5 @@ def _time(member: tarfile.TarInfo) -> int:
     """In ns; a pax record is exacter than the number that tarfile makes of it."""
     try:
         return int(Decimal(member.pax_headers.get("mtime", member.mtime)) * 1_000_000_000)
-    except (InvalidOperation, ValueError, OverflowError):
+    except (ArithmeticError, ValueError):  # also what is out of Decimal's range
         raise HostileMember("whose time is no number") from None

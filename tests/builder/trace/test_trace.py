@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builder.build import trace_report
+from builder.build import outputs, trace_report
 from builder.debian import dpkg_database
 from builder.debian.depends import IMPLICIT, WantedPackages
 from builder.debian.dpkg_database import Installed, Package
@@ -292,4 +292,4 @@ def test_the_log_shows_names_as_one_line_of_text() -> None:
 
 def test_a_report_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     with pytest.raises(Problem, match="Cannot write"):
-        trace_report.write(tmp_path / "missing/report", "text")
+        outputs.put_text("text", tmp_path / "missing/report", mark=b"text")

@@ -63,10 +63,11 @@ def _create(arguments: argparse.Namespace, words: Sequence[str], inside: Inside 
         return _supervise(arguments, words, bases.directory(target) if path is None else path.parent)
     made = make_base.create(_base_options(arguments, arguments.suite or apt.machine_suite()), inside.directory)
     if path is None:
-        bases.publish(target, made)
+        interactive.replace(target, made)
     else:
         make_base.check_free(path)
         made.rename(path)
+        dependency_layers.remove_stale()  # of one that had this name before
     return 0
 
 
@@ -88,7 +89,7 @@ def _remove(arguments: argparse.Namespace, words: Sequence[str], inside: Inside 
     if inside is None:
         bases.find(arguments.base)
         return _supervise(arguments, words)
-    bases.remove(arguments.base)
+    interactive.remove(arguments.base)
     return 0
 
 

@@ -89,6 +89,12 @@ def publish(name: str, tree: Path) -> None:
     _remove_unused(home)
 
 
+def is_replaced(tree: Path) -> bool:
+    """Whether a base with a name has got a newer tree than this one."""
+    home = tree.parent
+    return home.parent == bases_directory().resolve() and (home / "current").resolve() != tree
+
+
 def remove(name: str) -> None:
     """Forget a base. Problem when there is none, or when a session uses it."""
     find(name)

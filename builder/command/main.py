@@ -147,15 +147,27 @@ def _build(arguments: argparse.Namespace, words: Sequence[str], inside: Inside |
 
 
 def _usual_base(arguments: argparse.Namespace) -> str:
-    """The name of the base for the suite and architecture wanted; it is made where it is missing."""
+    """The name of the base for the suite and architecture wanted.
+
+    Where the one of that name is missing, the only other that fits; where there is none, it is made. Problem, before
+    that, where a source cannot be had.
+    """
     suite = arguments.dist or apt.machine_suite()
     architecture = arguments.arch or architectures.machine()
     name = f"{suite}-{architecture}"
-    if name not in bases.names():
-        print(f"cowbuild: there is no base {name} yet; making it", flush=True)
-        create = [*arguments.configured, "create", name, "--suite", suite, "--arch", architecture]
-        if (code := _create(options.parse(create), create, None)) != 0:
-            raise Problem(f"The base {name} could not be made (exit code {code})")
+    if name in bases.names():
+        return name
+    others = bases.fitting(suite, architecture)
+    if len(others) == 1:
+        print(f"cowbuild: there is no base {name}; using {others[0]}, of the same suite and architecture", flush=True)
+        return others[0]
+    for each in arguments.packages:
+        obtain.check_obtainable(each, suite, source_options=(*arguments.dpkg_source_opt, *arguments.dpkg_source_opts))
+    several = f" (--base takes one of those that fit: {', '.join(others)})" if others else ""
+    print(f"cowbuild: there is no base {name} yet; making it{several}", flush=True)
+    create = [*arguments.configured, "create", name, "--suite", suite, "--arch", architecture]
+    if (code := _create(options.parse(create), create, None)) != 0:
+        raise Problem(f"The base {name} could not be made (exit code {code})")
     return name
 
 

@@ -21,13 +21,14 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from builder import user_namespace as user_namespace_module
 from builder.interrupts import interrupt
 from builder.problems import Problem
-from builder.user_namespace import UserNamespace, before, check, wanted
 
 COWBUILD = (sys.executable, "-P", "-m", "builder")
 
@@ -53,8 +54,8 @@ def supervise(arguments: Sequence[str], parents: Sequence[Path] = (), *, user_na
     One directory is made in each of `parents`, or one in a default place, and gone afterwards. Root can do without the
     user namespace. Problem when the machine does not allow it.
     """
-    if wanted():
-        check()
+    if user_namespace_module.wanted():
+        user_namespace_module.check()
     directories, locks = [], []
     for parent in parents or [default_parent()]:
         remove_abandoned(parent)
@@ -69,11 +70,11 @@ def supervise(arguments: Sequence[str], parents: Sequence[Path] = (), *, user_na
 
     lifeline, lifeline_end = os.pipe()
     remover = subprocess.Popen(
-        [*before(), "sh", "-c", REMOVER, "cowbuild-remover", *map(str, directories)],
+        [*user_namespace_module.before(), "sh", "-c", REMOVER, "cowbuild-remover", *map(str, directories)],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )
-    namespace = UserNamespace(use=user_namespace)
+    namespace = user_namespace_module.UserNamespace(use=user_namespace)
     try:
         for number in SIGNALS:
             signal.signal(number, pass_on)
@@ -125,6 +126,21 @@ def obey(lifeline: int) -> None:
     threading.Thread(target=listen, daemon=True).start()
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Outside of a session: what is in here ends with Interrupted at a signal, and so takes away what it made."""
+
+    def obey_signal(number: int, _frame: FrameType | None) -> None:
+        interrupt(number)
+
+    before = {number: signal.signal(number, obey_signal) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def remove_abandoned(parent: Path) -> None:
     """Remove the session directories of this user in `parent` that no living process holds."""
     for directory in parent.glob(PREFIX + "*"):
@@ -136,7 +152,9 @@ def remove_abandoned(parent: Path) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            subprocess.run([*before(), "rm", "-rf", "--one-file-system", "--", directory], check=False)
+            subprocess.run(
+                [*user_namespace_module.before(), "rm", "-rf", "--one-file-system", "--", directory], check=False
+            )
         except BlockingIOError:
             pass
         finally:

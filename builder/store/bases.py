@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from builder.debian import base_facts
 from builder.problems import Problem
 from builder.store import kept_sessions
 from builder.user_namespace import is_machine_root
@@ -33,6 +34,17 @@ def bases_directory() -> Path:
 
 def names() -> list[str]:
     return sorted(path.parent.name for path in bases_directory().glob("*/current"))
+
+
+def fitting(suite: str, architecture: str) -> list[str]:
+    """The names of the bases of a suite and architecture."""
+    found = []
+    for name in names():
+        with suppress(Problem):
+            tree = find(name)
+            if (base_facts.suite(tree), base_facts.architecture(tree)) == (suite, architecture):
+                found.append(name)
+    return found
 
 
 def directory(name: str) -> Path:

@@ -78,6 +78,15 @@ def read(directory_descriptor: int, name: str, limit: int) -> bytes:
     return content
 
 
+def checksum(directory_descriptor: int, name: str) -> str:
+    """The SHA-256 of a regular file in the root. OSError when it is anything else."""
+    with _opened(directory_descriptor, name) as reader:
+        digest = hashlib.sha256()
+        while piece := reader.read(CHUNK):
+            digest.update(piece)
+        return digest.hexdigest()
+
+
 @contextmanager
 def _opened(directory_descriptor: int, name: str) -> Iterator[BinaryIO]:
     # Without O_NONBLOCK, opening a FIFO would wait for ever.

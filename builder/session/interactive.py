@@ -42,18 +42,20 @@ def update(name: str, directory: Path) -> int:
     return 0
 
 
-def _packages_of(root: Path) -> dict[str, tuple[int, int]]:
-    """Size and time of the files that say what is installed in a root, and what could be.
+def _packages_of(root: Path) -> dict[str, str]:
+    """What the files hold that say what is installed in a root, and what could be.
 
-    Not of those that say when that was asked last: a Release file is signed anew while the archive stays the same.
+    Not those that say when that was asked last: a Release file is signed anew while the archive stays the same.
     """
     found = {}
     for place in ("var/lib/dpkg", "var/lib/apt/lists"):
         with suppress(OSError), hostile_tree.directory(root, place) as opened_place:
             for name in hostile_tree.names(opened_place):
                 if name == "status" or "_Packages" in name or "_Sources" in name:
-                    about = os.stat(name, dir_fd=opened_place, follow_symlinks=False)
-                    found[f"{place}/{name}"] = (about.st_size, about.st_mtime_ns)
+                    try:
+                        found[f"{place}/{name}"] = os.readlink(name, dir_fd=opened_place)  # to a list in the root
+                    except OSError:
+                        found[f"{place}/{name}"] = hostile_tree.checksum(opened_place, name)
     return found
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from builder import user_namespace
 from builder.build import cross, hooks, stages
 from builder.build.binnmu import Rebuild
-from builder.build.job import TESTERS, BuildOptions, Test, check_options
+from builder.build.job import TESTERS, BuildOptions, Test, check_options, check_without_base
 from builder.command import configuration, options, side_by_side
 from builder.debian import apt, architectures, base_facts, make_base, obtain
 from builder.interop import pbuilder, schroot
@@ -150,7 +150,7 @@ def _usual_base(arguments: argparse.Namespace) -> str:
     """The name of the base for the suite and architecture wanted.
 
     Where the one of that name is missing, the only other that fits; where there is none, it is made. Problem, before
-    that, where a source cannot be had.
+    that, where a source cannot be had or the build could not begin.
     """
     suite = arguments.dist or apt.machine_suite()
     architecture = arguments.arch or architectures.machine()
@@ -161,6 +161,7 @@ def _usual_base(arguments: argparse.Namespace) -> str:
     if len(others) == 1:
         print(f"cowbuild: there is no base {name}; using {others[0]}, of the same suite and architecture", flush=True)
         return others[0]
+    check_without_base(_build_options(arguments, Path(arguments.packages[0]), None))
     for each in arguments.packages:
         obtain.check_obtainable(each, suite, source_options=(*arguments.dpkg_source_opt, *arguments.dpkg_source_opts))
     several = f" (--base takes one of those that fit: {', '.join(others)})" if others else ""
@@ -171,11 +172,11 @@ def _usual_base(arguments: argparse.Namespace) -> str:
     return name
 
 
-def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> BuildOptions:
+def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path | None) -> BuildOptions:
     host = cross.host(arguments.host, arguments.arch, tree)
     return BuildOptions(
         dsc=dsc,
-        base=tree,
+        base=tree or Path(),
         output=arguments.output,
         host=host,
         build_any=arguments.arch_any,

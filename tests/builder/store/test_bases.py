@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from builder import user_namespace
 from builder.command import main, options
 from builder.debian import apt, base_facts
 from builder.problems import Problem
@@ -126,21 +127,32 @@ def home(base_of: Callable[..., Base]) -> Iterator[Home]:
         subprocess.run(["rm", "-rf", made.place], check=True)
 
 
-def test_run_discards_or_saves(home: Home) -> None:
+@pytest.fixture
+def dsc() -> Iterator[Path]:
+    """A source package where the plain user can read it."""
+    with tempfile.TemporaryDirectory(prefix="cowbuild-test-", dir="/tmp") as place:
+        Path(place).chmod(0o755)
+        yield make_source(Path(place))
+
+
+def test_run_discards_or_saves(home: Home, dsc: Path) -> None:
     cowbuild, named = home.cowbuild, home.named
+    home.build(dsc)
+    assert len(home.layers()) == 1
     assert cowbuild("list").stdout.startswith("sid ")
     assert cowbuild("run", "sid", "--", "sh", "-c", "echo kept > /root/mark; exit 3").returncode == 3
     assert cowbuild("run", "sid", "--", "test", "-e", "/root/mark").returncode == 1
     assert cowbuild("run", "sid", "--as-builder", "--", "id", "-un").stdout == "cowbuild\n"
     saved = cowbuild("run", "sid", "--save", "--", "sh", "-c", "echo kept > /root/mark")
     assert saved.returncode == 0, saved.stderr
+    assert home.layers() == []
     assert cowbuild("run", "sid", "--", "cat", "/root/mark").stdout == "kept\n"
     assert cowbuild("run", "sid", "--", "grep", "-c", "cowbuild", "/etc/passwd").stdout == "1\n"
     assert len(list(named.glob("tree.*"))) == 1
     assert cowbuild("create", "sid").returncode == 1
     assert cowbuild("remove", "sid").returncode == 0
     assert not named.exists()
-    assert sorted(path.name for path in home.place.iterdir()) == ["cowfs"]
+    assert [path.name for path in home.place.iterdir() if not path.name.startswith("tiny_")] == ["cowfs"]
 
 
 def repository(home: Home) -> None:
@@ -154,39 +166,32 @@ def repository(home: Home) -> None:
     (home.tree / "etc/apt/sources.list").write_text("deb [trusted=yes] file:/repository ./\n")
 
 
-def test_an_update_replaces_the_base_and_its_layers_only_where_something_changed(home: Home) -> None:
-    with tempfile.TemporaryDirectory(prefix="cowbuild-test-", dir="/tmp") as place:
-        Path(place).chmod(0o755)
-        dsc = make_source(Path(place))
-        repository(home)
-        home.build(dsc)
-        assert len(home.layers()) == 1
-        first = home.tree
-        updated = home.cowbuild("update", "sid")
-        assert updated.returncode == 0, updated.stderr
-        assert "cowbuild: the base sid is up to date" in updated.stdout
-        assert home.tree != first
-        assert not first.exists()
-        assert home.layers() == []
+def test_an_update_replaces_the_base_and_its_layers_only_where_something_changed(home: Home, dsc: Path) -> None:
+    repository(home)
+    home.build(dsc)
+    assert len(home.layers()) == 1
+    first = home.tree
+    updated = home.cowbuild("update", "sid")
+    assert updated.returncode == 0, updated.stderr
+    assert "cowbuild: the base sid is up to date" in updated.stdout
+    assert home.tree != first
+    assert not first.exists()
+    assert home.layers() == []
 
-        home.build(dsc)
-        second, layers = home.tree, home.layers()
-        for _ in range(2):
-            updated = home.cowbuild("update", "sid")
-            assert updated.returncode == 0, updated.stderr
-            assert "nothing to update" in updated.stdout
-            assert (home.tree, home.layers()) == (second, layers)
+    home.build(dsc)
+    second, layers = home.tree, home.layers()
+    updated = home.cowbuild("update", "sid")
+    assert updated.returncode == 0, updated.stderr
+    assert "nothing to update" in updated.stdout
+    assert (home.tree, home.layers()) == (second, layers)
 
-        # Nobody listens there, as where there is no network.
-        (second / "etc/apt/sources.list").write_text("deb [trusted=yes] http://127.0.0.1:9/ ./\n")
-        failed = home.cowbuild("update", "sid")
-        assert failed.returncode == 1
-        assert failed.stderr.splitlines()[0].startswith("cowbuild: The base sid cannot be updated, and is as it was: ")
-        assert "Traceback" not in failed.stderr
-        assert (home.tree, home.layers()) == (second, layers)
-
-        assert home.cowbuild("run", "sid", "--save", "--", "true").returncode == 0
-        assert home.layers() == []
+    # Nobody listens there, as where there is no network.
+    (second / "etc/apt/sources.list").write_text("deb [trusted=yes] http://127.0.0.1:9/ ./\n")
+    failed = home.cowbuild("update", "sid")
+    assert failed.returncode == 1
+    assert failed.stderr.splitlines()[0].startswith("cowbuild: The base sid cannot be updated, and is as it was: ")
+    assert "Traceback" not in failed.stderr
+    assert (home.tree, home.layers()) == (second, layers)
 
 
 def fake_tree(place: Path, sources: str, architecture: str = "amd64") -> Path:
@@ -225,6 +230,7 @@ def usual_base(monkeypatch: pytest.MonkeyPatch, *packages: str) -> tuple[str, li
         return 0
 
     monkeypatch.setattr(main, "_create", create)
+    monkeypatch.setattr(user_namespace, "check_fuse", lambda: None)
     words = ["build", *packages, "--dist", "sid", "--arch", "amd64"]
     return main._usual_base(options.parse(words)), made
 
@@ -246,6 +252,14 @@ def test_a_base_of_the_same_suite_and_architecture_by_another_name_is_taken(
     assert "mine, second" in capsys.readouterr().out
     bases_module.publish("sid-amd64", fake_tree(bases / "made", sid))
     assert usual_base(monkeypatch, dsc) == ("sid-amd64", [])
+
+
+@pytest.mark.parametrize("option", [("--output", "/missing"), ("--host", "/"), ("--build-path", "/a b")])
+def test_no_base_is_made_for_a_build_that_cannot_begin(
+    bases: Path, monkeypatch: pytest.MonkeyPatch, option: tuple[str, str]
+) -> None:
+    with pytest.raises(Problem):
+        usual_base(monkeypatch, str(make_source(bases)), *option)
 
 
 @pytest.mark.parametrize("what", ["lacks a file", "no dsc", "no tree", "unknown"])

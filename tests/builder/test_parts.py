@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ from builder.debian import depends
 from builder.debian.dsc import SourcePackage, fetch, read
 from builder.problems import Interrupted, Problem
 from setup.checksum import checksum
+from tests.builder.conftest import BECOME_USER, USER
 
 DSC = """\
 Format: 3.0 (native)
@@ -304,3 +306,29 @@ def test_a_signal_waits_for_what_may_not_be_cut_short() -> None:
     assert done == ["inner", "outer"]
     with interrupts.uninterrupted():
         pass  # it came once only
+
+
+CHECK = """
+from builder import log, rootless
+try:
+    rootless.check()
+except log.Problem as problem:
+    print(problem)
+"""
+
+
+@pytest.mark.root
+def test_that_no_user_namespace_can_be_made_is_found_out_at_once(tmp_path: Path) -> None:
+    """In a chroot nobody can, and unshare leaves a process that waits for ever."""
+    enter = 'mount --rbind / "$1" && exec chroot "$@"'
+    done = subprocess.run(
+        [
+            *("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", enter, "sh", tmp_path),
+            *("sh", "-c", BECOME_USER, "become-user", str(USER), sys.executable, "-P", "-c", CHECK),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.stdout == "A user namespace cannot be made\n", done.stderr

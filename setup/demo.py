@@ -58,7 +58,7 @@ def demonstrate(place: Path) -> int:
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
     with clock.stage(f"Fetch the source package {PACKAGES[0]} with apt"):
-        package, dsc = _fetch(suite, fetched)
+        package, dsc = fetch(suite, fetched)
         print(dsc.name)
     with clock.stage("Checksum over the whole base, before"):
         before = _checksum(clean)
@@ -89,7 +89,7 @@ def demonstrate(place: Path) -> int:
     return 0
 
 
-def _fetch(suite: str, directory: Path) -> tuple[str, Path]:
+def fetch(suite: str, directory: Path) -> tuple[str, Path]:
     """The name and .dsc of the first of PACKAGES that can be had. Problem, the first one's, when none can."""
     first: Problem | None = None
     for name in PACKAGES:

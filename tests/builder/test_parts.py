@@ -17,9 +17,10 @@ import pytest
 
 from builder import hostile_tree, interrupts
 from builder.build import artifacts
-from builder.debian import depends
+from builder.debian import apt, depends
 from builder.debian.dsc import SourcePackage, fetch, read
 from builder.problems import Interrupted, Problem
+from setup import demo
 from setup.checksum import checksum
 from tests.builder.conftest import BECOME_USER, USER
 
@@ -306,6 +307,25 @@ def test_a_signal_waits_for_what_may_not_be_cut_short() -> None:
     assert done == ["inner", "outer"]
     with interrupts.uninterrupted():
         pass  # it came once only
+
+
+@pytest.mark.parametrize("had", [0, 1, len(demo.PACKAGES)])
+def test_the_demo_takes_the_first_package_that_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], had: int
+) -> None:
+    def download(name: str, _version: None, _suite: str, directory: Path) -> Path:
+        if demo.PACKAGES.index(name) < had:
+            raise Problem(f"Cannot fetch {name}", "404")
+        return directory / f"{name}.dsc"
+
+    monkeypatch.setattr(apt, "download_source", download)
+    if had == len(demo.PACKAGES):
+        with pytest.raises(Problem, match=demo.PACKAGES[0]):
+            demo.fetch("sid", tmp_path)
+        return
+    name, dsc = demo.fetch("sid", tmp_path)
+    assert (name, dsc.name) == (demo.PACKAGES[had], f"{name}.dsc")
+    assert (f"Taking {name} instead of hello" in capsys.readouterr().out) == (had > 0)
 
 
 CHECK = """

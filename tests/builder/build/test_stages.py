@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.debian import apt
-from tests.builder.packages import Workplace, for_both, log_of, make_source
+from tests.builder.packages import Workplace, archive_source, for_both, log_of, make_source
 
 SECTIONS = (
     "Update chroot",
@@ -43,7 +42,7 @@ def test_a_build_makes_packages_a_log_and_nothing_else(work: Workplace) -> None:
 
 
 def test_hello_of_the_archive_builds_with_its_dependencies(work: Workplace) -> None:
-    dsc = apt.download_source("hello", None, apt.machine_suite(), work.place)
+    dsc = archive_source("hello", work.place)
     code, printed = work.build(dsc, "--apt-update")
     assert code == 0, printed[-3000:]
     [package] = work.output.glob("hello_*.deb")

@@ -74,7 +74,7 @@ class Testbed:
     def hook_downtmp(self, path: str | None) -> str:
         """A directory in the testbed for the library's own use; the same again after a revert."""
         make = self._library.downtmp_mktemp
-        if len(inspect.signature(make).parameters) == 1:  # before autopkgtest 5.45
+        if len(inspect.signature(make).parameters) == 1:  # before autopkgtest 5.48
             return str(make(path))
         return str(make(self.hook_capabilities(), path, None))
 

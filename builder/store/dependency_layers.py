@@ -59,10 +59,14 @@ class DependencyLayer:
 
 def layers_directory() -> Path:
     """Where this user's layers are; made where it is missing, closed to others: a layer may hold setuid programs."""
-    cache = os.environ.get("XDG_CACHE_HOME") or ("/var/cache" if is_machine_root() else os.path.expanduser("~/.cache"))
-    path = Path(cache) / "cowfs/dependencies"
+    path = _place()
     path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
+
+
+def _place() -> Path:
+    cache = os.environ.get("XDG_CACHE_HOME") or ("/var/cache" if is_machine_root() else os.path.expanduser("~/.cache"))
+    return Path(cache) / "cowfs/dependencies"
 
 
 def key_of(base: Path, *parts: str) -> str:
@@ -141,7 +145,8 @@ def published_layer(key: str, layer: Path, *, package: str, base: Path) -> Itera
 
 def all_layers() -> list[DependencyLayer]:
     """All layers, the one used last first."""
-    found = [_read(path.parent) for path in layers_directory().glob(f"*/{INFO}")]
+    # Who has never built has no place for them, and may be unable to make one.
+    found = [_read(path.parent) for path in _place().glob(f"*/{INFO}")]
     return sorted((each for each in found if each is not None), key=lambda each: each.used, reverse=True)
 
 

@@ -221,6 +221,14 @@ def test_the_suite_of_a_base_is_that_of_its_sources(tmp_path: Path, sources: str
     assert base_facts.suite(fake_tree(tmp_path / "tree", sources)) == suite
 
 
+def test_bases_are_replaced_also_where_layers_can_have_no_place(bases: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (bases / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(bases / "file"))
+    interactive.replace("sid", make_tree(bases, "one"))
+    interactive.remove("sid")
+    assert bases_module.names() == []
+
+
 def usual_base(monkeypatch: pytest.MonkeyPatch, *packages: str) -> tuple[str, list[str]]:
     """The base that a build for sid takes by itself, and what of it had to be made."""
     made: list[str] = []

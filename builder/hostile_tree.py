@@ -89,6 +89,15 @@ def beginning(directory_descriptor: int, name: str) -> bytes:
         return reader.read(4096)
 
 
+def checksum(directory_descriptor: int, name: str) -> str:
+    """The SHA-256 of a regular file in the root. OSError when it is anything else."""
+    with _opened(directory_descriptor, name) as reader:
+        digest = hashlib.sha256()
+        while piece := reader.read(CHUNK):
+            digest.update(piece)
+        return digest.hexdigest()
+
+
 @contextmanager
 def _opened(directory_descriptor: int, name: str) -> Iterator[BinaryIO]:
     # Without O_NONBLOCK, opening a FIFO would wait for ever.

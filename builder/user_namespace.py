@@ -173,14 +173,15 @@ def _advice(kinds: Sequence[str], user: str) -> str:
 
 
 def _check_namespaces() -> None:
-    tried = subprocess.run(
-        ["unshare", *NAMESPACE, "--mount", "true"],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if tried.returncode == 0:
+    # First without ids: where the namespace is refused, as in a chroot, unshare leaves the process that was to map them
+    # waiting for ever, with our pipe open.
+    for options in (["--user"], [*NAMESPACE, "--mount"]):
+        tried = subprocess.run(
+            ["unshare", *options, "true"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+        )
+        if tried.returncode != 0:
+            break
+    else:
         return
     switches = {
         "kernel/unprivileged_userns_clone": ("0", "1"),

@@ -15,7 +15,8 @@ from builder.debian import apt, base_facts
 from builder.problems import Problem
 from builder.process import output as output_of
 
-PACKAGE = "hello"
+PACKAGES = ("hello", "hostname", "sl")
+"""The first that can be had: a mirror may lack a file of the archive's."""
 BASES = Path(".cache").absolute()
 COWBUILD = (sys.executable, "-P", "-m", "builder")
 
@@ -56,8 +57,8 @@ def demonstrate(place: Path) -> int:
     for directory in (fetched, output):
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()
-    with clock.stage(f"Fetch the source package {PACKAGE} with apt"):
-        dsc = apt.download_source(PACKAGE, None, suite, fetched)
+    with clock.stage(f"Fetch the source package {PACKAGES[0]} with apt"):
+        package, dsc = fetch(suite, fetched)
         print(dsc.name)
     with clock.stage("Checksum over the whole base, before"):
         before = _checksum(clean)
@@ -74,9 +75,9 @@ def demonstrate(place: Path) -> int:
     print("== What it made")
     for path in sorted(output.iterdir()):
         print(f"{path.lstat().st_size:9} {path.name}")
-    package = next(output.glob(f"{PACKAGE}_*_{base_facts.architecture(clean)}.deb"))
-    print(f"== What is in {package.name}")
-    print(subprocess.check_output(["dpkg-deb", "--contents", package], text=True))
+    made = next(output.glob(f"{package}_*_{base_facts.architecture(clean)}.deb"))
+    print(f"== What is in {made.name}")
+    print(subprocess.check_output(["dpkg-deb", "--contents", made], text=True))
     with clock.stage("Checksum over the whole base, after"):
         after = _checksum(clean)
         print(after)
@@ -86,6 +87,25 @@ def demonstrate(place: Path) -> int:
         return 1
     print("== The base is unchanged: both checksums are equal")
     return 0
+
+
+def fetch(suite: str, directory: Path) -> tuple[str, Path]:
+    """The name and .dsc of the first of PACKAGES that can be had. Problem, the first one's, when none can."""
+    first: Problem | None = None
+    for name in PACKAGES:
+        place = directory / name
+        place.mkdir()
+        try:
+            dsc = apt.download_source(name, None, suite, place)
+        except Problem as problem:
+            print(f"{problem}:\n    {problem.hint}", flush=True)
+            first = first or problem
+        else:
+            if first is not None:
+                print(f"Taking {name} instead of {PACKAGES[0]}")
+            return name, dsc
+    assert first is not None
+    raise first
 
 
 def _checksum(tree: Path) -> str:

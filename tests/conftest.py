@@ -19,7 +19,7 @@ from tests.harness.bench import Workbench
 from tests.harness.hostile import Grounds
 from tests.harness.mounts import Mount
 from tests.harness.trees import Description
-from tests.harness.users import fuse_device_for_everybody
+from tests.harness.users import as_user, fuse_device_for_everybody
 
 # Always the same random tests, so that a failure has one cause: the change just made. Only "shrink" looks for the
 # shortest failing sequence, since that takes minutes.
@@ -105,6 +105,15 @@ def fuse_for_everybody() -> Iterator[None]:
     """/dev/fuse open to plain users while the test runs."""
     with fuse_device_for_everybody():
         yield
+
+
+@pytest.fixture(scope="session")
+def plain_users_namespaces() -> None:
+    """Skips where a plain user cannot make a user namespace: in a chroot nobody can."""
+    try:
+        as_user(lambda: syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS))
+    except OSError as error:
+        pytest.skip(f"a plain user can make no user namespace here, as in a chroot: {error.strerror}")
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from builder.debian import base_facts
+from builder.debian import architectures, base_facts
 from builder.problems import Problem
 
 # sbuild's, unless others are asked for: what was built does not run here, so its tests cannot either.
@@ -14,12 +14,13 @@ PROFILES = ("cross", "nocheck")
 _NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-def host(wanted: str | None, build: str | None, tree: Path) -> str | None:
+def host(wanted: str | None, build: str | None, tree: Path | None) -> str | None:
     """The architecture to cross build for; None where the base's own is wanted.
 
-    Problem when `build`, where given, is not the base's, or `wanted` cannot be an architecture.
+    Without a base, as one made for `build` or else the machine's architecture would have it. Problem
+    when `build`, where given, is not the base's, or `wanted` cannot be an architecture.
     """
-    own = base_facts.architecture(tree)
+    own = build or architectures.machine() if tree is None else base_facts.architecture(tree)
     if build is not None and build != own:
         raise Problem(
             f"The base {tree} is of the architecture {own}, not of {build}", "cowbuild create NAME --arch " + build

@@ -219,6 +219,13 @@ class Job:
 
 def check_options(options: BuildOptions) -> None:
     """Problem where the build cannot even begin."""
+    check_without_base(options)
+    base_facts.architecture(options.base)
+    base_facts.check_ours(options.base)
+
+
+def check_without_base(options: BuildOptions) -> None:
+    """Problem where the build cannot begin, whatever its base."""
     user_namespace.check_fuse()
     if not (options.build_any or options.build_all or options.build_source):
         raise Problem("Nothing is to be built: --no-arch-any and --no-arch-all together, and no --source")
@@ -233,5 +240,3 @@ def check_options(options: BuildOptions) -> None:
             f"Packages for {options.host} cannot be run over this base", "Without --run-piuparts and --run-autopkgtest"
         )
     check_repositories(options.extra_repositories, options.extra_keys)
-    base_facts.architecture(options.base)
-    base_facts.check_ours(options.base)

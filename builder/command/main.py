@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder import private, user_namespace
-from builder.build import cross, hooks, stages
+from builder.build import cross, hooks, obtain, stages
 from builder.build.binnmu import Rebuild
-from builder.build.job import TESTERS, BuildOptions, Test, check_options
+from builder.build.job import TESTERS, BuildOptions, Test, check_options, check_without_base
 from builder.command import configuration, options, side_by_side
-from builder.debian import apt, architectures, base_facts, make_base, obtain
+from builder.debian import apt, architectures, base_facts, make_base
 from builder.interop import pbuilder, schroot
 from builder.log import timestamp
 from builder.problems import Interrupted, Problem
@@ -66,12 +66,13 @@ def _create(arguments: argparse.Namespace, words: Sequence[str], inside: Inside 
             return _supervise(arguments, words, home)
     made = make_base.create(_base_options(arguments, arguments.suite or apt.machine_suite()), inside.directory)
     if path is None:
-        bases.publish(target, made)
+        interactive.replace(target, made)
     else:
         make_base.check_free(path)
         # Sessions make it what "/" has; see session.py.
         made.chmod(0o700)
         made.rename(path)
+        dependency_layers.remove_stale()  # of one that had this name before
     return 0
 
 
@@ -98,8 +99,9 @@ def _remove(arguments: argparse.Namespace, words: Sequence[str], inside: Inside 
         return _supervise(arguments, words)
     if at_path:
         bases.remove_at(arguments.base, inside.directory)
+        dependency_layers.remove_stale()
     else:
-        bases.remove(arguments.base)
+        interactive.remove(arguments.base)
     return 0
 
 
@@ -157,23 +159,36 @@ def _build(arguments: argparse.Namespace, words: Sequence[str], inside: Inside |
 
 
 def _usual_base(arguments: argparse.Namespace) -> str:
-    """The name of the base for the suite and architecture wanted; it is made where it is missing."""
+    """The name of the base for the suite and architecture wanted.
+
+    Where the one of that name is missing, the only other that fits; where there is none, it is made. Problem, before
+    that, where a source cannot be had or the build could not begin.
+    """
     suite = arguments.dist or apt.machine_suite()
     architecture = arguments.arch or architectures.machine()
     name = f"{suite}-{architecture}"
-    if name not in bases.names():
-        print(f"cowbuild: there is no base {name} yet; making it", flush=True)
-        create = [*arguments.configured, "create", name, "--suite", suite, "--arch", architecture]
-        if (code := _create(options.parse(create), create, None)) != 0:
-            raise Problem(f"The base {name} could not be made (exit code {code})")
+    if name in bases.names():
+        return name
+    others = bases.fitting(suite, architecture)
+    if len(others) == 1:
+        print(f"cowbuild: there is no base {name}; using {others[0]}, of the same suite and architecture", flush=True)
+        return others[0]
+    check_without_base(_build_options(arguments, Path(arguments.packages[0]), None))
+    for each in arguments.packages:
+        obtain.check_obtainable(each, suite, source_options=(*arguments.dpkg_source_opt, *arguments.dpkg_source_opts))
+    several = f" (--base takes one of those that fit: {', '.join(others)})" if others else ""
+    print(f"cowbuild: there is no base {name} yet; making it{several}", flush=True)
+    create = [*arguments.configured, "create", name, "--suite", suite, "--arch", architecture]
+    if (code := _create(options.parse(create), create, None)) != 0:
+        raise Problem(f"The base {name} could not be made (exit code {code})")
     return name
 
 
-def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> BuildOptions:
+def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path | None) -> BuildOptions:
     host = cross.host(arguments.host, arguments.arch, tree)
     return BuildOptions(
         dsc=dsc,
-        base=tree,
+        base=tree or Path(),
         output=arguments.output,
         host=host,
         build_any=arguments.arch_any,

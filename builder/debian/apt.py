@@ -100,6 +100,7 @@ def download_source(name: str, version: str | None, suite: str, directory: Path,
     """Fetch a source package into `directory`, checked against the archive's signature, and return its .dsc.
 
     The machine's own apt configuration is read and not touched: lists and cache are private, below `directory`/apt.
+    Problem when it cannot be had.
     """
     private = directory / "apt"
     for needed in ("lists/partial", "cache/archives/partial", "parts"):

@@ -7,10 +7,16 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
+from debian.deb822 import Deb822
+
 from builder import hostile_tree, private
 from builder.debian import dpkg_database
 from builder.debian.dsc import ARCHITECTURE
 from builder.problems import Problem
+
+ONE_LINE_SOURCE = re.compile(r"\s*deb\s+(?:\[[^]]*\]\s*)?\S+\s+(?P<suite>\S+)")
+SOURCES_LIMIT = 1024 * 1024
+"""Bytes that a file of apt's sources may have."""
 
 
 def check_ours(base: Path) -> None:
@@ -43,6 +49,33 @@ def foreign_architectures(base: Path) -> list[str]:
         return []
     own = architecture(base)
     return [each for each in known if each != own and ARCHITECTURE.fullmatch(each)]
+
+
+def suite(base: Path) -> str:
+    """The suite that the base's apt takes packages from, by the first of its sources; else the base's `code_name`.
+
+    Only that tells unstable from testing.
+    """
+    with suppress(OSError, ValueError), hostile_tree.directory(base, "etc/apt") as place:
+        for line in _text(place, "sources.list").splitlines():
+            if found := ONE_LINE_SOURCE.match(line):
+                return _release(found["suite"])
+    with suppress(OSError, ValueError), hostile_tree.directory(base, "etc/apt/sources.list.d") as place:
+        for name in hostile_tree.names(place):
+            if name.endswith(".sources"):
+                for paragraph in Deb822.iter_paragraphs(_text(place, name), use_apt_pkg=False):
+                    if suites := paragraph.get("Suites", "").split():
+                        return _release(suites[0])
+    return code_name(base)
+
+
+def _release(suite: str) -> str:
+    """bookworm-security, and buster/updates as that was once called, are their release's."""
+    return re.split("[-/]", suite)[0]
+
+
+def _text(place: int, name: str) -> str:
+    return hostile_tree.read(place, name, SOURCES_LIMIT).decode(errors="replace")
 
 
 def code_name(base: Path) -> str:

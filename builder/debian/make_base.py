@@ -9,8 +9,9 @@ from pathlib import Path
 from builder.debian import apt, architectures
 from builder.problems import Problem
 
-# fakeroot is what dpkg-buildpackage becomes root with; having it here saves installing it in every session.
-INCLUDED = ("fakeroot",)
+# fakeroot is what dpkg-buildpackage becomes root with; having it here saves installing it in every session. With passwd
+# autopkgtest and sbuild make users and groups; apt brought it until Debian 12.
+INCLUDED = ("fakeroot", "passwd")
 
 
 @dataclass(frozen=True)

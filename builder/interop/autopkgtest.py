@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import os
 import socket
 import struct
@@ -72,7 +73,10 @@ class Testbed:
 
     def hook_downtmp(self, path: str | None) -> str:
         """A directory in the testbed for the library's own use; the same again after a revert."""
-        return str(self._library.downtmp_mktemp(path))
+        make = self._library.downtmp_mktemp
+        if len(inspect.signature(make).parameters) == 1:  # before autopkgtest 5.48
+            return str(make(path))
+        return str(make(self.hook_capabilities(), path, None))
 
     def hook_revert(self) -> None:
         self.hook_cleanup()

@@ -2,28 +2,75 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from builder import hostile_tree
 from builder.log import BuildLog
 from builder.problems import Problem
 from builder.session.sandbox import ROOT
 from builder.session.session import BUILDER, Session, opened
-from builder.store import bases
+from builder.store import bases, dependency_layers
 from builder.store.kept_sessions import KeptSession
+
+# By itself apt takes old lists where it cannot have new ones, and calls that a success.
+ALL_LISTS = ("-o", "APT::Update::Error-Mode=any")
 
 
 def update(name: str, directory: Path) -> int:
-    """Upgrade a base's packages in a session, and put the result in the base's place. Problem when that fails."""
+    """Upgrade a base's packages in a session, and put the result in the base's place.
+
+    Where that changes nothing the base stays, and its layers with it. Problem, and the base stays, when it fails.
+    """
     log = BuildLog()
     with bases.base_in_use(name) as tree, opened(tree, directory, log) as session:
-        session.apt_get("update")
-        session.apt_get("--autoremove", "dist-upgrade")
+        try:
+            session.apt_get(*ALL_LISTS, "update")
+            session.apt_get("--autoremove", "dist-upgrade")
+        except Problem as problem:
+            hint = "What apt says of it is above: are the base's archives within reach?"
+            raise Problem(f"The base {name} cannot be updated, and is as it was: {problem}", hint) from problem
+        if _packages_of(session.root) == _packages_of(tree):
+            log.line(f"cowbuild: nothing to update: the base {name} is as its archives have it")
+            return 0
         made = _copied(session, directory)
-    bases.publish(name, made)
+    replace(name, made)
     log.line(f"cowbuild: the base {name} is up to date")
     return 0
+
+
+def _packages_of(root: Path) -> dict[str, str]:
+    """What the files hold that say what is installed in a root, and what could be.
+
+    Not those that say when that was asked last: a Release file is signed anew while the archive stays the same.
+    """
+    found = {}
+    for place in ("var/lib/dpkg", "var/lib/apt/lists"):
+        with suppress(OSError), hostile_tree.directory(root, place) as opened_place:
+            for name in hostile_tree.names(opened_place):
+                if name == "status" or "_Packages" in name or "_Sources" in name:
+                    try:
+                        found[f"{place}/{name}"] = os.readlink(name, dir_fd=opened_place)  # to a list in the root
+                    except OSError:
+                        found[f"{place}/{name}"] = hostile_tree.checksum(opened_place, name)
+    return found
+
+
+def replace(name: str, tree: Path) -> None:
+    """Make `tree` the base of that name, as store.publish does; the old one's dependency layers are worth nothing."""
+    bases.publish(name, tree)
+    dependency_layers.remove_stale()
+
+
+def remove(name: str) -> None:
+    """Remove a base and its dependency layers. Problem when there is none, or when a session uses it."""
+    try:
+        bases.remove(name)
+    finally:
+        dependency_layers.remove_stale()
 
 
 def work_in(name: str, command: Sequence[str], directory: Path, *, save: bool, as_builder: bool, network: bool) -> int:
@@ -38,7 +85,7 @@ def work_in(name: str, command: Sequence[str], directory: Path, *, save: bool, a
         if save and code == 0:
             made = _copied(session, directory)
     if made is not None:
-        bases.publish(name, made)
+        replace(name, made)
         log.line(f"cowbuild: saved as the base {name}")
     elif save:
         log.line(f"cowbuild: not saved, since the exit code was {code}")

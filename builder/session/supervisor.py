@@ -21,7 +21,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -126,6 +127,21 @@ def obey(lifeline: int) -> None:
     for number in SIGNALS:
         signal.signal(number, obey_once)
     threading.Thread(target=listen, daemon=True).start()
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Outside of a session: what is in here ends with Interrupted at a signal, and so takes away what it made."""
+
+    def obey_signal(number: int, _frame: FrameType | None) -> None:
+        interrupt(number)
+
+    before = {number: signal.signal(number, obey_signal) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def remove_abandoned(parent: Path) -> None:

@@ -40,6 +40,17 @@ def names() -> list[str]:
     return sorted(path.parent.name for path in bases_directory().glob("*/current"))
 
 
+def fitting(suite: str, architecture: str) -> list[str]:
+    """The names of the bases of a suite and architecture."""
+    found = []
+    for name in names():
+        with suppress(Problem):
+            tree = find(name)
+            if (base_facts.suite(tree), base_facts.architecture(tree)) == (suite, architecture):
+                found.append(name)
+    return found
+
+
 def directory(name: str) -> Path:
     """The directory of a name, made where it is missing. Problem for a name that cannot be one."""
     if not NAME.fullmatch(name):
@@ -113,6 +124,12 @@ def home_of(name: str) -> Path:
             raise Problem(f"There is no base {name}, only a directory", f"cowbuild remove ./{name}")
         find(name)
     return bases_directory() / name
+
+
+def is_replaced(tree: Path) -> bool:
+    """Whether a base with a name has got a newer tree than this one."""
+    home = tree.parent
+    return home.parent == bases_directory().resolve() and (home / "current").resolve() != tree
 
 
 def remove(name: str) -> None:

@@ -6,7 +6,8 @@
 The key says all that decides what is in a layer: the base, what was asked of apt, and how. A layer is also right for
 one state of the archives only, which nobody can know without asking them: so it has an age. Whoever uses one holds a
 shared lock on its directory. A new one appears whole, by a rename; a build that made one somebody else has made
-meanwhile drops its own. Those longest unused go when all together are larger than allowed.
+meanwhile drops its own. Those of a base that was replaced or is gone go with it; those longest unused go when all
+together are larger than allowed.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from pathlib import Path
 
 from builder import private, records
 from builder.log import timestamp
+from builder.store import bases
 from builder.user_namespace import is_machine_root
 
-FORMAT = 1
+FORMAT = 2
 INFO = "layer.info"
 
-FIELDS = {"key": str, "package": str, "base": str, "made": float, "size": int}
+FIELDS = {"key": str, "package": str, "base": str, "made": float, "size": int, "state": str}
 """Of INFO, as records.py has them."""
 
 DEFAULT_LIMIT = 10 * 1024**3
@@ -51,6 +53,8 @@ class DependencyLayer:
     size: int
     directory: Path
     used: float = 0.0
+    state: str = ""
+    """Of the base, as `state_of` says it. Older cowbuilds did not write it down."""
 
     @property
     def layer(self) -> Path:
@@ -69,10 +73,19 @@ def layers_directory() -> Path:
 
 
 def key_of(base: Path, *parts: str) -> str:
-    """The key for a base and whatever else decides. A base that was changed by hand has another one."""
-    status = (base / "var/lib/dpkg/status").stat()
-    identity = (str(base), base.stat().st_dev, base.stat().st_ino, status.st_mtime_ns, status.st_size)
+    """The key for a base and whatever else decides."""
+    identity = (str(base), state_of(base))
     return hashlib.sha256(json.dumps([FORMAT, identity, parts]).encode()).hexdigest()[:32]
+
+
+def state_of(base: Path) -> str:
+    """What tells a base from one made anew in its place, or changed by hand. OSError where there is no directory."""
+    tree = base.stat()
+    state = f"{tree.st_dev}:{tree.st_ino}"
+    with suppress(FileNotFoundError):
+        status = (base / "var/lib/dpkg/status").lstat()
+        state += f" {status.st_mtime_ns} {status.st_size}"
+    return state
 
 
 @contextmanager
@@ -86,13 +99,13 @@ def layer_in_use(key: str, age: float) -> Iterator[DependencyLayer | None]:
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
-        all_layers = _read(directory)
-        if all_layers is None or time.time() - all_layers.made > age:
+        layer = _read(directory)
+        if layer is None or time.time() - layer.made > age:
             yield None
             return
         with suppress(OSError):
             os.utime(directory / INFO)
-        yield all_layers
+        yield layer
     finally:
         os.close(descriptor)
 
@@ -107,8 +120,16 @@ def published_layer(key: str, layer: Path, *, package: str, base: Path) -> Itera
     made = layer.parent / "finished"
     made.mkdir()
     layer.rename(made / "layer")
-    all_layers = DependencyLayer(key=key, package=package, base=str(base), made=time.time(), size=size, directory=made)
-    fields = {name: value for name, value in asdict(all_layers).items() if name not in ("directory", "used")}
+    published = DependencyLayer(
+        key=key,
+        package=package,
+        base=str(base),
+        made=time.time(),
+        size=size,
+        directory=made,
+        state=state_of(base),
+    )
+    fields = {name: value for name, value in asdict(published).items() if name not in ("directory", "used")}
     (made / INFO).write_text(json.dumps(fields, indent=1) + "\n")
     descriptor = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -127,14 +148,39 @@ def published_layer(key: str, layer: Path, *, package: str, base: Path) -> Itera
 
 def all_layers() -> list[DependencyLayer]:
     """All layers, the one used last first."""
-    found = [_read(path.parent) for path in layers_directory().glob(f"*/{INFO}")]
+    # Who has never built has no place for them, and may be unable to make one.
+    found = [_read(path.parent) for path in where().glob(f"*/{INFO}")]
     return sorted((each for each in found if each is not None), key=lambda each: each.used, reverse=True)
 
 
+def remove_stale() -> list[DependencyLayer]:
+    """Remove the layers whose base was replaced or is gone; those in use stay. Returns the removed.
+
+    What cannot be read, as what an older cowbuild kept, goes too: nobody can use it.
+    """
+    for info in where().glob(f"*/{INFO}"):
+        if _read(info.parent) is None:
+            _remove(info.parent)
+    return [each for each in all_layers() if _is_stale(each) and _remove(each.directory)]
+
+
+def _is_stale(layer: DependencyLayer) -> bool:
+    base = Path(layer.base)
+    try:
+        return layer.state != state_of(base) or bases.is_replaced(base)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # who knows
+
+
 def prune(limit: int) -> list[DependencyLayer]:
-    """Remove the layers longest unused until all are within `limit` bytes; those in use stay. Returns the removed."""
+    """Remove the stale layers, and those longest unused until all are within `limit` bytes; those in use stay.
+
+    Returns the removed.
+    """
     total = 0
-    removed = []
+    removed = remove_stale()
     for each in all_layers():
         total += each.size
         if total > limit and _remove(each.directory):
@@ -145,14 +191,11 @@ def prune(limit: int) -> list[DependencyLayer]:
 
 def _read(directory: Path) -> DependencyLayer | None:
     fields = records.read(directory / INFO, FIELDS)
-    try:
-        return (
-            None
-            if fields is None
-            else DependencyLayer(**fields, directory=directory, used=(directory / INFO).stat().st_mtime)
-        )
-    except OSError:
+    if fields is None:
         return None
+    with suppress(OSError):
+        return DependencyLayer(**fields, directory=directory, used=(directory / INFO).stat().st_mtime)
+    return None
 
 
 def _remove(directory: Path) -> bool:

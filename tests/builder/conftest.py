@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -34,6 +35,15 @@ user=$1 && shift
 exec setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"
 """
 
+CHECK = """
+import sys
+from builder import log, rootless
+try:
+    rootless.check()
+except log.Problem as problem:
+    sys.exit(f"{problem} ({problem.hint})")
+"""
+
 
 def _person(name: str) -> Person:
     """`root`, or `user`: a plain one, whoever runs the tests. Skips where that cannot be."""
@@ -51,6 +61,9 @@ def _person(name: str) -> Person:
     before = ("unshare", "--mount", "sh", "-c", BECOME_USER, "become-user", str(USER))
     if subprocess.run([*before, *COWBUILD, "--help"], capture_output=True, check=False).returncode != 0:
         pytest.skip("a plain user cannot reach the project's directory")
+    checked = subprocess.run([*before, sys.executable, "-P", "-c", CHECK], capture_output=True, text=True, check=False)
+    if checked.returncode != 0:
+        pytest.skip(f"a plain user cannot build here, as in a chroot: {checked.stderr.strip()}")
     return Person(name, before, {"HOME": "/nonexistent", "USER": "tester"})
 
 

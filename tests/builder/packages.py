@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 
 from builder import user_namespace
+from builder.debian import apt
+from builder.problems import Problem
 from builder.process import output
 
 COWBUILD = (sys.executable, "-P", "-m", "builder")
@@ -103,6 +105,16 @@ def make_source(
         (debian / path).write_text(content)
     subprocess.run(["dpkg-source", "-b", tree.name], cwd=place, check=True, capture_output=True)
     return place / f"{name}_1.dsc"
+
+
+def archive_source(name: str, place: Path) -> Path:
+    """The .dsc of a source package of the archive, fetched into `place`. Skips where the mirror lacks a file of it."""
+    try:
+        return apt.download_source(name, None, apt.machine_suite(), place)
+    except Problem as problem:
+        if " 404 " not in problem.hint:
+            raise
+        pytest.skip(f"{problem}: {problem.hint}")
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,12 @@ import pytest
 
 from builder import hostile_tree, interrupts
 from builder.build import artifacts
-from builder.debian import depends
+from builder.debian import apt, depends
 from builder.debian.dsc import SourcePackage, fetch, read
 from builder.problems import Interrupted, Problem
+from setup import demo
 from setup.checksum import checksum
+from tests.builder.conftest import BECOME_USER, USER
 
 DSC = """\
 Format: 3.0 (native)
@@ -304,3 +307,48 @@ def test_a_signal_waits_for_what_may_not_be_cut_short() -> None:
     assert done == ["inner", "outer"]
     with interrupts.uninterrupted():
         pass  # it came once only
+
+
+@pytest.mark.parametrize("had", [0, 1, len(demo.PACKAGES)])
+def test_the_demo_takes_the_first_package_that_can_be_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], had: int
+) -> None:
+    def download(name: str, _version: None, _suite: str, directory: Path) -> Path:
+        if demo.PACKAGES.index(name) < had:
+            raise Problem(f"Cannot fetch {name}", "404")
+        return directory / f"{name}.dsc"
+
+    monkeypatch.setattr(apt, "download_source", download)
+    if had == len(demo.PACKAGES):
+        with pytest.raises(Problem, match=demo.PACKAGES[0]):
+            demo.fetch("sid", tmp_path)
+        return
+    name, dsc = demo.fetch("sid", tmp_path)
+    assert (name, dsc.name) == (demo.PACKAGES[had], f"{name}.dsc")
+    assert (f"Taking {name} instead of hello" in capsys.readouterr().out) == (had > 0)
+
+
+CHECK = """
+from builder import log, rootless
+try:
+    rootless.check()
+except log.Problem as problem:
+    print(problem)
+"""
+
+
+@pytest.mark.root
+def test_that_no_user_namespace_can_be_made_is_found_out_at_once(tmp_path: Path) -> None:
+    """In a chroot nobody can, and unshare leaves a process that waits for ever."""
+    enter = 'mount --rbind / "$1" && exec chroot "$@"'
+    done = subprocess.run(
+        [
+            *("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", enter, "sh", tmp_path),
+            *("sh", "-c", BECOME_USER, "become-user", str(USER), sys.executable, "-P", "-c", CHECK),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.stdout == "A user namespace cannot be made\n", done.stderr

@@ -21,6 +21,14 @@ NEWER_THAN_THE_OLDEST_HEADER = {
 }
 """Structures cannot be tested by #ifdef, so the protocol version at which they came."""
 
+FIELDS_SINCE = {
+    "fuse_open_out.backing_id": 40,
+    "fuse_init_out.max_stack_depth": 40,
+    "fuse_init_out.request_timeout": 43,
+    "fuse_init_out.unused": 43,
+}
+"""Fields cannot be tested either. Each of these was padding, or unused, in a structure that kept its size."""
+
 ENUM_CONSTANTS_SINCE = {
     "TMPFILE": 37, "STATX": 39, "COPY_FILE_RANGE_64": 45, "NOTIFY_RESEND": 40, "NOTIFY_INC_EPOCH": 44,
     "EXT_GROUPS": 39,
@@ -67,12 +75,14 @@ def checks() -> dict[str, tuple[int, str, str]]:
             condition = f"defined({name})"
         table[name] = (value, f"(unsigned long long)(unsigned)({name})" if value < 2**32 else name, condition)
     for layout in abi.LAYOUTS:
-        condition = f"FUSE_KERNEL_MINOR_VERSION >= {NEWER_THAN_THE_OLDEST_HEADER.get(layout.name, 31)}"
+        since = NEWER_THAN_THE_OLDEST_HEADER.get(layout.name, 31)
+        condition = f"FUSE_KERNEL_MINOR_VERSION >= {since}"
         if layout is not abi.OLD_INIT_IN:
             table[f"sizeof {layout.name}"] = (layout.size, f"sizeof(struct {layout.name})", condition)
         for field in layout.fields:
-            expression = f"offsetof(struct {layout.name}, {field})"
-            table[f"{layout.name}.{field}"] = (layout.offset(field), expression, condition)
+            label, expression = f"{layout.name}.{field}", f"offsetof(struct {layout.name}, {field})"
+            condition = f"FUSE_KERNEL_MINOR_VERSION >= {FIELDS_SINCE.get(label, since)}"
+            table[label] = (layout.offset(field), expression, condition)
     return table
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.debian import apt
-from tests.builder.packages import log_of, make_source
+from tests.builder.packages import archive_source, log_of, make_source
 from tests.harness.command import wait_until
 from tests.interop.conftest import Machine
 
@@ -129,7 +129,7 @@ def test_sbuild_builds_a_package_within_the_session(machine: Machine, chroot: st
 
 @pytest.mark.usefixtures("chroot")
 def test_sbuild_builds_hello_of_the_archive(machine: Machine, place: Path) -> None:
-    dsc = apt.download_source("hello", None, apt.machine_suite(), place)
+    dsc = archive_source("hello", place)
     suite = apt.machine_suite()
     # By the suite: the chroot has the name that sbuild looks for.
     done = machine.run("sbuild", "--chroot-mode=schroot", "--dist", suite, "--no-run-lintian", dsc, place=place)

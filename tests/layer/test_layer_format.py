@@ -201,7 +201,7 @@ def _change_rootless(top: bytes) -> None:
     actions.create(top + b"/made/file", b"x")
 
 
-@pytest.mark.usefixtures("fuse_for_everybody")
+@pytest.mark.usefixtures("fuse_for_everybody", "plain_users_namespaces")
 @pytest.mark.parametrize("direction", ["cowfs first", "overlayfs first"])
 def test_rootless_layers_use_the_user_namespaces_marks(place: Path, engine: str, direction: str) -> None:
     """Kernel overlayfs with userxattr over the layer of a cowfs that ran in the same user namespace, and back.
@@ -247,7 +247,7 @@ def test_rootless_layers_use_the_user_namespaces_marks(place: Path, engine: str,
     _in_user_namespace(both)
 
 
-@pytest.mark.usefixtures("fuse_for_everybody")
+@pytest.mark.usefixtures("fuse_for_everybody", "plain_users_namespaces")
 def test_a_directory_renamed_rootless_stays_renamed(place: Path, engine: str) -> None:
     """Without trusted marks too a base directory can be renamed, written and seen again in a later mount."""
     work = place / "work"

@@ -170,7 +170,7 @@ ENTRY_OUT = Layout(
     + _embedded(ATTR, "attr"),
 )
 ATTR_OUT = Layout("fuse_attr_out", "Q attr_valid, I attr_valid_nsec, I dummy, " + _embedded(ATTR, "attr"))
-OPEN_OUT = Layout("fuse_open_out", "Q fh, I open_flags, I padding")
+OPEN_OUT = Layout("fuse_open_out", "Q fh, I open_flags, i backing_id")
 WRITE_OUT = Layout("fuse_write_out", "I size, I padding")
 STATFS_OUT = Layout(
     "fuse_kstatfs",
@@ -180,7 +180,7 @@ GETXATTR_OUT = Layout("fuse_getxattr_out", "I size, I padding")
 INIT_OUT = Layout(
     "fuse_init_out",
     "I major, I minor, I max_readahead, I flags, H max_background, H congestion_threshold, I max_write, "
-    "I time_gran, H max_pages, H map_alignment, I flags2, 28s unused",
+    "I time_gran, H max_pages, H map_alignment, I flags2, I max_stack_depth, H request_timeout, 22s unused",
 )
 IOCTL_OUT = Layout("fuse_ioctl_out", "i result, I flags, I in_iovs, I out_iovs")
 LSEEK_OUT = Layout("fuse_lseek_out", "Q offset")

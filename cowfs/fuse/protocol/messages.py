@@ -225,7 +225,7 @@ def init_reply(
     """fuse_init_out. Sizes in bytes; times have a granularity of 1 ns."""
     return abi.INIT_OUT.pack(
         abi.KERNEL_VERSION, minor, max_readahead, flags & 0xFFFFFFFF, max_background, max_background * 3 // 4,
-        max_write, 1, max_pages, 0, flags >> 32, b"",
+        max_write, 1, max_pages, 0, flags >> 32, 0, 0, b"",
     )  # fmt: skip
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.debian import apt
-from tests.builder.packages import COWBUILD, Workplace
+from tests.builder.packages import COWBUILD, Workplace, archive_source
 
 # autotools, dh-python and cmake.
 SOURCES = ("hello", "python-h11", "cjson")
@@ -30,7 +29,7 @@ def held(contents: str) -> list[str]:
 @pytest.mark.parametrize("work", ["user"], indirect=True)
 def test_three_kinds_of_packages_hold_what_debians_own_hold(work: Workplace) -> None:
     work.place.chmod(0o755)
-    dscs = [apt.download_source(name, None, apt.machine_suite(), make(work.place / name)) for name in SOURCES]
+    dscs = [archive_source(name, make(work.place / name)) for name in SOURCES]
     code, printed = work.build(dscs, "--run-lintian", "--deps-cache", "--parallel", "2")
     assert code == 0, printed + "".join(log.read_text()[-2000:] for log in work.output.glob("*.build"))
     logs = [path.read_text() for path in work.output.glob("*.build") if not path.is_symlink()]

@@ -10,9 +10,9 @@ import pytest
 from builder.build import buildpackage, cross
 from builder.build.job import BuildOptions
 from builder.command import options
-from builder.debian import apt, architectures
+from builder.debian import architectures
 from builder.problems import Problem
-from tests.builder.packages import Workplace, log_of
+from tests.builder.packages import Workplace, archive_source, log_of
 
 pytestmark = pytest.mark.skipif(architectures.machine() != "amd64", reason="written for amd64 machines")
 
@@ -22,7 +22,7 @@ ELF_AARCH64 = 183
 @pytest.mark.parametrize("work", ["user"], indirect=True)
 def test_a_package_of_the_archive_is_cross_built(work: Workplace) -> None:
     work.place.chmod(0o755)
-    dsc = apt.download_source("tree", None, apt.machine_suite(), work.place)
+    dsc = archive_source("tree", work.place)
     code, printed = work.build(dsc, "--host", "arm64", "--build", "amd64")
     assert code == 0, printed[-3000:]
     [package] = work.output.glob("tree_*_arm64.deb")

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.debian import apt
-from tests.builder.packages import Workplace, for_both, log_of, make_source
+from tests.builder.packages import Workplace, archive_source, for_both, log_of, make_source
 
 SECTIONS = (
     "Update chroot",
@@ -57,7 +56,7 @@ def test_paths_may_have_blanks_colons_and_worse(work: Workplace) -> None:
 
 
 def test_hello_of_the_archive_builds_with_its_dependencies(work: Workplace) -> None:
-    dsc = apt.download_source("hello", None, apt.machine_suite(), work.place)
+    dsc = archive_source("hello", work.place)
     code, printed = work.build(dsc, "--apt-update")
     assert code == 0, printed[-3000:]
     [package] = work.output.glob("hello_*.deb")

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from builder.debian import apt, architectures
+from builder.debian import architectures
 from builder.problems import Problem
-from tests.builder.packages import Workplace, make_source
+from tests.builder.packages import Workplace, archive_source, make_source
 
 pytestmark = pytest.mark.skipif(architectures.machine() != "amd64", reason="written for amd64 machines")
 
@@ -42,7 +42,7 @@ def test_i386_is_built_by_the_machine_itself(work: Workplace) -> None:
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("work", [("root", "i386")], indirect=True, ids=["root"])
 def test_hello_of_the_archive_is_built_for_i386(work: Workplace) -> None:
-    dsc = apt.download_source("hello", None, apt.machine_suite(), work.place)
+    dsc = archive_source("hello", work.place)
     code, printed = work.build(dsc)
     assert code == 0, printed[-3000:]
     [package] = work.output.glob("hello_*_i386.deb")

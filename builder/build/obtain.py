@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 from debian.changelog import Changelog
 
 from builder.debian import apt
-from builder.debian.dsc import SOURCE_NAME, VERSION
+from builder.debian.dsc import SOURCE_NAME, VERSION, fetch, read
 from builder.problems import Problem
+from builder.session.supervisor import PREFIX, default_parent, interruptible
 
 FROM_ARCHIVE = re.compile(rf"({SOURCE_NAME.pattern})(?:_({VERSION.pattern}))?")
 
@@ -47,6 +49,19 @@ def dsc(
     if parts is None:
         raise Problem(f"There is no source package {what}")
     return apt.download_source(parts[1], parts[2], suite, directory, mirror)
+
+
+def check_obtainable(what: str, suite: str, *, source_options: Sequence[str] = ()) -> None:
+    """Problem where a build would have one with its source, found out by getting it; nothing is left of it.
+
+    Interrupted at a signal.
+    """
+    with interruptible(), tempfile.TemporaryDirectory(prefix=PREFIX, dir=default_parent()) as place:
+        copied = Path(place) / "copied"
+        copied.mkdir()
+        # A mirror may have the .dsc and lack a file that it lists.
+        found = dsc(what, Path(place) / "given", suite, source_options=source_options)
+        fetch(read(found), copied)
 
 
 def _of_tree(tree: Path, directory: Path, source_options: Sequence[str]) -> Path:

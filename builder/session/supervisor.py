@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 
+from builder import mounts
 from builder.interrupts import interrupt
 from builder.problems import Problem
 from builder.user_namespace import UserNamespace, before, check, wanted
@@ -80,8 +81,9 @@ def supervise(arguments: Sequence[str], parents: Sequence[Path] = (), *, user_na
         worker = subprocess.Popen(
             [
                 *("setpriv", "--pdeathsig", "KILL", "--"),
+                *mounts.before(arguments, directories),
                 *namespace.before,
-                *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--"),
+                *("unshare", "--mount", "--propagation=slave", "--pid", "--fork", "--kill-child", "--"),
                 *COWBUILD,
                 *(word for directory in directories for word in ("--session", str(directory))),
                 *("--lifeline", str(lifeline)),

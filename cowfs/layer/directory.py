@@ -104,6 +104,21 @@ def make_temporary() -> Upper:
     return replace(made, temporary=True)
 
 
+def _held_elsewhere(upper: Path) -> str:
+    """What to tell of a layer that is mounted in another mount namespace only, else nothing."""
+    from cowfs import elsewhere  # seldom needed
+
+    held = elsewhere.holder_of(upper)
+    if held is None:
+        return ""
+    daemon = elsewhere.daemon_of(upper)
+    remedy = "" if daemon is None else f", or end the daemon for all: kill {daemon}"
+    return (
+        f"The layer {upper} is not mounted here, but still at {held.mountpoint} in the mount namespace of process "
+        f"{held.process}: end that process{remedy}."
+    )
+
+
 def open_upper(place: Upper, *, user_marks: bool) -> tuple[WritableLayer, Marks]:
     """Open a locked layer for writing and find out which marks it can hold; what a crash left in work/ is removed."""
     namespace = _namespace(place, user_marks=user_marks)

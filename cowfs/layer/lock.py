@@ -6,6 +6,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from cowfs.layer.directory import _held_elsewhere
 from cowfs.layer.metadata import LayerError
 
 _LOCKED_WITHIN = 1.0
@@ -29,7 +30,7 @@ def lock_layer(upper: Path, *, exclusive: bool, patience: float = _LOCKED_WITHIN
                 continue
         os.close(fd)
         use = "mounted already, or in use as a base" if exclusive else "mounted for writing"
-        raise LayerError(f"The layer {upper} is {use}. Unmount it first.")
+        raise LayerError(_held_elsewhere(upper) or f"The layer {upper} is {use}. Unmount it first.")
 
 
 def hold_base(base: Path) -> None:

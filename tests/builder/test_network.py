@@ -17,13 +17,15 @@ from tests.builder.packages import COWBUILD, Workplace, for_both, make_source
 
 carried = pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="without /dev/net/tun nothing can be carried")
 
+GREETING = b"HTTP/1.1 404 hello"
+
 # Prints what it reads from 127.0.0.1.
 READ_PORT = "exec 3<>/dev/tcp/127.0.0.1/{port} && head -n 1 <&3"
 
 
 @contextmanager
 def greeting(address: str = "127.0.0.1") -> Iterator[int]:
-    """A service of the machine, which says hello; its port."""
+    """A service of the machine, which has what nobody asks for; its port."""
     with socket.create_server((address, 0)) as server:
 
         def serve() -> None:
@@ -33,7 +35,8 @@ def greeting(address: str = "127.0.0.1") -> Iterator[int]:
                 except OSError:
                     return
                 with connection:
-                    connection.sendall(b"hello\n")
+                    connection.sendall(GREETING + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    connection.recv(4096)
 
         threading.Thread(target=serve, daemon=True).start()
         yield server.getsockname()[1]
@@ -88,15 +91,17 @@ def test_roots_session_has_its_own_network_in_either_namespace(work: Workplace, 
 @for_both
 def test_an_archive_on_the_machines_loopback_is_reached_and_nothing_else_there(work: Workplace) -> None:
     with greeting() as port, greeting() as other:
+        read = "bash -c '" + READ_PORT + "'; true"
         code, printed = work.build(
             make_source(work.place),
             *("--extra-repository", f"deb [trusted=yes] http://localhost:{port}/debian ./"),
-            *("--chroot-update-failed-commands", READ_PORT.format(port=port)),
-            *("--chroot-update-failed-commands", f"bash -c '{READ_PORT.format(port=other)}'"),
+            *("--chroot-update-failed-commands", read.format(port=port)),
+            *("--chroot-update-failed-commands", read.format(port=other)),
         )
-    assert code == 3, "what says hello is no archive"
+    assert code == 3, printed[-2000:]
     assert f"port {port}: apt asks there" in printed
-    assert f"/dev/tcp/127.0.0.1/{other}: Connection refused" in printed, printed[-2000:]
+    assert f"\n{GREETING.decode()}" in printed, printed[-3000:]
+    assert f"/dev/tcp/127.0.0.1/{other}: Connection refused" in printed, printed[-3000:]
 
 
 def test_without_a_carrier_the_machines_network_is_shared_and_the_log_says_so(work: Workplace) -> None:
@@ -104,7 +109,7 @@ def test_without_a_carrier_the_machines_network_is_shared_and_the_log_says_so(wo
     before = ("unshare", "--mount", "sh", "-c", hide, "hide")
     with greeting() as port:
         done = in_session(work, READ_PORT.format(port=port), before=before)
-    assert done.stdout == "hello\n", done.stderr
+    assert done.stdout.startswith(GREETING.decode()), done.stderr
     assert "W: commands with network share the machine's, its loopback services too" in done.stderr
 
 

@@ -9,6 +9,10 @@ from debian.deb822 import Deb822
 
 from builder.problems import Problem
 
+# mmdebstrap, and what it copies into the base, ask the resolver of the network that they have.
+MOUNT_RESOLVER = '[ ! -e /etc/resolv.conf ] || mount -n --bind "$1" /etc/resolv.conf; shift; exec "$@"'
+WITH_RESOLVER = ("unshare", "--mount", "--propagation=slave", "--", "sh", "-ec", MOUNT_RESOLVER, "sh")
+
 
 def check_ours(base: Path) -> None:
     """Problem when the base's root is not root in our eyes: its files could then be neither read nor copied right."""

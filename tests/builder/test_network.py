@@ -104,6 +104,21 @@ def test_an_archive_on_the_machines_loopback_is_reached_and_nothing_else_there(w
     assert f"/dev/tcp/127.0.0.1/{other}: Connection refused" in printed, printed[-3000:]
 
 
+@carried
+def test_a_base_is_made_from_an_archive_on_the_machines_loopback(work: Workplace) -> None:
+    with greeting() as port:
+        done = subprocess.run(
+            [*COWBUILD, "create", work.place / "made", "--suite", "sid", "--mirror", f"http://localhost:{port}/debian"],
+            env=work.environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode != 0, "what says hello is no archive"
+    assert f"I: of the machine's loopback, commands with network reach port {port}: apt asks there" in done.stderr
+    assert "404  hello" in done.stderr, done.stderr
+
+
 def test_without_a_carrier_the_machines_network_is_shared_and_the_log_says_so(work: Workplace) -> None:
     hide = 'for each in pasta slirp4netns; do mount -n --bind /dev/null $(command -v $each) || exit; done; exec "$@"'
     before = ("unshare", "--mount", "sh", "-c", hide, "hide")

@@ -74,6 +74,15 @@ def copy_in(source: Path, directory_descriptor: int, name: str, owner: tuple[int
             writer.write(piece)
 
 
+def write(directory_descriptor: int, name: str, content: bytes) -> None:
+    """Make a file in the root for root, readable by all, where no such name may be yet. OSError."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with open(os.open(name, flags, dir_fd=directory_descriptor), "wb") as writer:
+        # Whatever the caller's umask.
+        os.fchmod(writer.fileno(), 0o644)
+        writer.write(content)
+
+
 def read(directory_descriptor: int, name: str, limit: int) -> bytes:
     """What a regular file in the root holds. OSError when it is anything else, or holds more than `limit` bytes."""
     with _opened(directory_descriptor, name) as reader:

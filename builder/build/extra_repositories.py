@@ -43,6 +43,7 @@ def add_repositories(session: Session, lines: Sequence[str], keys: Sequence[Path
 
     The keys are of no use for the base's archives. Problem for a key that cannot be read.
     """
+    session.network.reach("\n".join(lines))
     session.run("mkdir", "-p", f"/{KEYS}")
     names = []
     with hostile_tree.directory(session.root, KEYS) as place:

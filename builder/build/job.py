@@ -211,6 +211,8 @@ class Job:
             command = escapes.put_into(written)
             self.log.line(f"{command}\n")
             if point in hooks.INSIDE:
+                # It may add an archive that is on the machine.
+                self.session.network.reach(command)
                 # Not before the source is unpacked is there a place to be in.
                 self.session.run("sh", "-c", f'cd "{self.place}" 2>/dev/null; {command}', network=True, terminal=True)
             elif (code := logged(["sh", "-c", command], self.log, terminal=True)) != 0:

@@ -17,6 +17,9 @@ from builder.problems import Problem
 ONE_LINE_SOURCE = re.compile(r"\s*deb\s+(?:\[[^]]*\]\s*)?\S+\s+(?P<suite>\S+)")
 SOURCES_LIMIT = 1024 * 1024
 """Bytes that a file of apt's sources may have."""
+# mmdebstrap, and what it copies into the base, ask the resolver of the network that they have.
+MOUNT_RESOLVER = '[ ! -e /etc/resolv.conf ] || mount -n --bind "$1" /etc/resolv.conf; shift; exec "$@"'
+WITH_RESOLVER = ("unshare", "--mount", "--propagation=slave", "--", "sh", "-ec", MOUNT_RESOLVER, "sh")
 
 
 def check_ours(base: Path) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder import network
 from builder.debian import apt, architectures
+from builder.debian.base_facts import WITH_RESOLVER
 from builder.problems import Problem
 
 # fakeroot is what dpkg-buildpackage becomes root with; having it here saves installing it in every session. With passwd
@@ -61,10 +65,16 @@ def create(options: BaseOptions, directory: Path) -> Path:
         architectures.enable(options.architecture)
         # Its own check asks for one more package, arch-test, to find what has just been done.
         command[1:1] = [f"--architectures={options.architecture}", "--skip=check/qemu"]
-    try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, check=False)
-    except FileNotFoundError:
-        raise Problem("mmdebstrap is missing", "apt-get install mmdebstrap") from None
+    if shutil.which("mmdebstrap") is None:
+        raise Problem("mmdebstrap is missing", "apt-get install mmdebstrap")
+    # It asks what its lines say, by the machine's apt and its proxies.
+    places = network.places("\n".join(lines)) | network.places_of(Path("/"))
+    with network.Network(places) as own:
+        own.start(lambda line: print(line, file=sys.stderr, flush=True))
+        resolver = directory / "resolv.conf"
+        resolver.write_text(own.resolver)
+        joined: list[str | Path] = [*own.join(), *WITH_RESOLVER, resolver] if own.join() else []
+        done = subprocess.run([*joined, *command], stdin=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
         raise Problem(f"mmdebstrap failed with exit code {done.returncode}", "Its own messages are above.")
     return made

@@ -23,6 +23,8 @@ set -e
 umask 022
 cd "$1"
 hostname "$2"
+read -r domain < /proc/sys/kernel/domainname
+[ "$domain" = "(none)" ] || domainname "(none)"
 """
 
 # Nodes are made where that is allowed, and bound from the machine where not, in a user namespace: read-only, so that
@@ -51,26 +53,53 @@ ln -s /proc/self/fd/1 dev/stdout
 ln -s /proc/self/fd/2 dev/stderr
 """
 
+# Of /sys there are the directories that programs expect, and what tells of processors and memory nodes: the C library
+# and many others count them there. That, and all of /proc that names disks, modules and other hardware of the machine,
+# is hidden by one mount(8), since each takes time. Before the first there is no sysfs in which a namespace made by the
+# build could see the machine's: the kernel wants one that is whole.
+HIDE_SCRIPT = """
+mount -n -t tmpfs -o nosuid,nodev,noexec,mode=0755,size=64k tmpfs sys
+(
+    cd sys
+    mkdir -p block bus class/net dev/block dev/char devices/system/cpu devices/system/node
+    mkdir -p firmware fs/cgroup kernel module
+)
+{
+    for path in cpu node; do
+        [ ! -d "/sys/devices/system/$path" ] ||
+            echo "/sys/devices/system/$path sys/devices/system/$path none bind,ro,nosuid,nodev,noexec"
+    done
+    for path in cmdline diskstats interrupts iomem ioports kallsyms mdstat modules partitions swaps; do
+        [ ! -e "proc/$path" ] || echo "dev/null proc/$path none bind,ro,nosuid,noexec"
+    done
+    for path in acpi asound bus driver fs scsi; do
+        [ ! -e "proc/$path" ] || echo "none proc/$path tmpfs ro,nosuid,nodev,noexec,size=4k,mode=0555"
+    done
+} > dev/hidden
+mount -n --all --fstab dev/hidden
+rm dev/hidden
+mount -n -o remount,ro,nosuid,nodev,noexec sys
+"""
+
 FURNISH_SCRIPT = f"""
 mount -n -t proc -o nosuid,nodev,noexec proc proc
 {DEVICES_SCRIPT}
+{HIDE_SCRIPT}
 mkdir dev/pts dev/shm
 mount -n -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts dev/pts
 mount -n -t tmpfs -o nosuid,nodev,mode=1777 tmpfs dev/shm
 mount -n -o remount,ro,nosuid,noexec dev
 """
 
-# Only in a network namespace of one's own may sysfs be mounted rootless, and only there does it not show the machine's
-# network. Whom the machine asks for names is of no use there either.
+# Whom the machine asks for names is of no use where no network is.
 NETWORK_SCRIPT = """
 ip link set lo up
-mount -n -t sysfs -o ro,nosuid,nodev,noexec sysfs sys
-[ ! -f etc/resolv.conf ] || mount -n --bind dev/null etc/resolv.conf
+[ -L etc/resolv.conf ] || [ ! -f etc/resolv.conf ] || mount -n --bind dev/null etc/resolv.conf
 """
 
 # Without a user namespace root inside owns these as much as root outside does.
 PROTECT_PROC_SCRIPT = """
-for path in sys sysrq-trigger irq bus fs; do
+for path in sys sysrq-trigger irq; do
     [ ! -e "proc/$path" ] || mount -n -o bind,ro,nosuid,nodev,noexec "proc/$path" "proc/$path"
 done
 for path in kcore keys kmsg timer_list; do
@@ -93,7 +122,7 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 IFS=$(printf '\\054')
 kept=$(set -- -all {kept}; echo "$*")
 [ /proc/self/ns/user -ef /proc/{process}/ns/user ] && user= || user=--user
-exec {personality} nsenter --target {process} $user --mount --pid --ipc --uts --root=/ -- \\
+exec {personality} nsenter --target {process} $user --mount --pid --ipc --uts --net --cgroup --root=/ -- \\
     setpriv --bounding-set="$kept" --inh-caps=-all -- chroot /proc/{process}/root "$@"
 """
 
@@ -144,7 +173,9 @@ class Sandbox:
         `environment` is added to the sandbox's own; nothing of the builder's comes through. `nested` is another root,
         to be seen as /tested, where chroot leads into it.
         """
-        namespaces = ["--mount", "--pid", "--ipc", "--uts", *([] if network else ["--net"]), "--fork", "--kill-child"]
+        # Slave: what is unmounted on the machine is unmounted here, too, and its daemon ends.
+        namespaces = ["--mount", "--propagation=slave", "--pid", "--ipc", "--uts", "--cgroup"]
+        namespaces += [*([] if network else ["--net"]), "--fork", "--kill-child"]
         variables = [f"{name}={value}" for name, value in {**self.environment, **(environment or {})}.items()]
         script = self.describe(identity, network=network, nested=nested)
         # coreutils' `env` in the root may be older than --chdir, and a shell is what every root has.

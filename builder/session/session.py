@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
 
+from builder import hostile_tree
 from builder.debian import apt, architectures
 from builder.debian.base_facts import architecture as architecture_of
 from builder.interrupts import uninterrupted
 from builder.log import BuildLog
+from builder.network import Network, places_of
 from builder.problems import Problem
 from builder.process import logged, output, shown
 from builder.session.sandbox import ROOT, Identity, Sandbox
@@ -50,6 +51,10 @@ CONDITIONS: tuple[tuple[str, ...], ...] = (
 BUILDER = Identity(uid=60998, gid=60998)
 USER_NAME = "cowbuild"
 
+# Not the machine's, which is nobody's business, and not what a build should depend on.
+HOST_NAME = "cowbuild"
+HOSTS = f"127.0.0.1 localhost\n127.0.1.1 {HOST_NAME}\n::1 localhost ip6-localhost ip6-loopback\n"
+
 VARIABLES = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
@@ -60,14 +65,9 @@ VARIABLES = {
 # Run as root inside before anything else. Files that may be links are replaced, not written through.
 PREPARE = """
 set -e
-for file in etc/resolv.conf etc/hosts usr/sbin/policy-rc.d; do rm -f "$file"; done
-printf '%s' "$1" > etc/resolv.conf
-{
-    echo 127.0.0.1 localhost
-    # Which is the loopback address and no other.
-    [ "$2" = localhost ] || echo "127.0.1.1 $2"
-    echo ::1 localhost ip6-localhost ip6-loopback
-} > etc/hosts
+for file in etc/hostname etc/hosts usr/sbin/policy-rc.d; do rm -f "$file"; done
+echo "$1" > etc/hostname
+printf '%s' "$2" > etc/hosts
 printf '#!/bin/sh\\nexit 101\\n' > usr/sbin/policy-rc.d
 chmod 755 usr/sbin/policy-rc.d
 grep -q "^$3:" etc/passwd || {
@@ -80,7 +80,7 @@ grep -q "^$3:" etc/passwd || {
 # What PREPARE did, undone, for a session that becomes a base.
 SETTLE = """
 set -e
-rm -f etc/resolv.conf usr/sbin/policy-rc.d
+rm -f usr/sbin/policy-rc.d
 for file in etc/group etc/passwd etc/shadow; do sed -i "/^$1:/d" "$file"; done
 apt-get clean
 """
@@ -111,24 +111,19 @@ class How(TypedDict, total=False):
 class Session:
     """A mounted root, and the log of what is run in it."""
 
-    def __init__(self, mount: Mounted, architecture: str, log: BuildLog) -> None:
+    def __init__(self, mount: Mounted, architecture: str, log: BuildLog, network: Network) -> None:
         self._mount = mount
         self.root = root = mount.root
         self.log = log
-        self.hostname = socket.gethostname().partition(".")[0] or "localhost"
+        self.network = network
         self.sandbox = Sandbox(
-            root, hostname=self.hostname, personality=architectures.personality(architecture), environment=VARIABLES
+            root, hostname=HOST_NAME, personality=architectures.personality(architecture), environment=VARIABLES
         )
 
     def prepare(self) -> None:
-        """Give the root what a build expects and a base has not: name resolution, a user, quiet services."""
-        try:
-            resolver = Path("/etc/resolv.conf").read_text()
-        except OSError:
-            resolver = ""
+        """Give the root what a build expects and a base has not: names, a user, quiet services."""
         identity = (USER_NAME, str(BUILDER.uid), str(BUILDER.gid))
-        # With the network, since without it resolv.conf is covered.
-        self.run("sh", "-c", PREPARE, "prepare", resolver, self.hostname, *identity, network=True)
+        self.run("sh", "-c", PREPARE, "prepare", HOST_NAME, HOSTS, *identity)
 
     def take_trace(self) -> Path:
         """A file with what was used since the last time, in a session that is traced. Problem if it does not come."""
@@ -144,7 +139,23 @@ class Session:
 
     def undo_prepare(self) -> None:
         """Undo `prepare`, for a root that is to become a base."""
-        self.run("sh", "-c", SETTLE, "settle", USER_NAME, network=True)
+        self.run("sh", "-c", SETTLE, "settle", USER_NAME)
+        # Not from inside, where without the network it is covered.
+        _put(self.root, "resolv.conf", None)
+
+    def _join(self, how: How, say: Callable[[str], None]) -> list[str]:
+        """What stands before a command that has the network; nothing before others."""
+        if not how.get("network", False):
+            return []
+        roots = [self.root] if "nested" not in how else [self.root, how["nested"]]
+        if not self.network.started:
+            self.network.start(say)
+        elif len(roots) == 1:
+            return self.network.join()
+        for root in roots:
+            _put(root, "resolv.conf", self.network.resolver)
+            _put(root, "hosts", HOSTS + "".join(f"{line}\n" for line in self.network.hosts))
+        return self.network.join()
 
     def run(self, *command: str, **how: Unpack[How]) -> None:
         """Run a command in the root, its output into the log. Problem when it fails, TimedOut past a limit."""
@@ -153,15 +164,16 @@ class Session:
 
     def call(self, *command: str, **how: Unpack[How]) -> int:
         """The same, for a command whose exit code says something."""
+        inside = self.sandbox.command(
+            command,
+            identity=how.get("identity", ROOT),
+            network=how.get("network", False),
+            directory=how.get("directory", "/"),
+            environment={"TERM": "dumb", **how.get("environment", {})},
+            nested=how.get("nested"),
+        )
         return logged(
-            self.sandbox.command(
-                command,
-                identity=how.get("identity", ROOT),
-                network=how.get("network", False),
-                directory=how.get("directory", "/"),
-                environment={"TERM": "dumb", **how.get("environment", {})},
-                nested=how.get("nested"),
-            ),
+            [*self._join(how, self.log.line), *inside],
             self.log,
             time_limit=how.get("time_limit"),
             silence_limit=how.get("silence_limit"),
@@ -182,7 +194,20 @@ class Session:
         words = self.sandbox.command(
             command, identity=identity, network=network, directory=directory, environment=variables
         )
-        return subprocess.run(words, check=False).returncode
+        join = self._join({"network": network}, lambda line: print(line, file=sys.stderr, flush=True))
+        return subprocess.run([*join, *words], check=False).returncode
+
+
+def _put(root: Path, name: str, text: str | None) -> None:
+    """Put a file of that text, None for no file, in place of what a root has in /etc. Problem if it cannot be."""
+    try:
+        with hostile_tree.directory(root, "etc") as etc:
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=etc)
+            if text is not None:
+                hostile_tree.write(etc, name, text.encode())
+    except OSError as error:
+        raise Problem(f"Cannot write /etc/{name} of the session: {error.strerror}") from None
 
 
 @contextmanager
@@ -207,8 +232,9 @@ def opened(
     # The user's session keyring may hold tickets and file system keys. Not every kernel has keyrings.
     with suppress(OSError):
         linux.new_session_keyring()
-    with mounted([*layers, base], directory, writing, options) as mount:
-        session = Session(mount, architecture, log)
+    # The base's, since what is in the session may have been put there by the packages of others.
+    with Network(places_of(base)) as network, mounted([*layers, base], directory, writing, options) as mount:
+        session = Session(mount, architecture, log, network)
         session.prepare()
         yield session
 

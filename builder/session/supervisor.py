@@ -28,6 +28,7 @@ from types import FrameType
 
 from builder.interrupts import interrupt
 from builder.problems import Problem
+from builder.session import foreign_mounts
 from builder.user_namespace import UserNamespace, before, check, check_ids, wanted
 
 COWBUILD = (sys.executable, "-P", "-m", "builder")
@@ -83,8 +84,9 @@ def supervise(arguments: Sequence[str], parents: Sequence[Path] = (), *, user_na
         worker = subprocess.Popen(
             [
                 *("setpriv", "--pdeathsig", "KILL", "--"),
+                *foreign_mounts.before(arguments, directories),
                 *namespace.before,
-                *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--"),
+                *("unshare", "--mount", "--propagation=slave", "--pid", "--fork", "--kill-child", "--"),
                 *COWBUILD,
                 *(word for directory in directories for word in ("--session", str(directory))),
                 *("--lifeline", str(lifeline)),

@@ -23,11 +23,13 @@ from cowfs import __version__
 from cowfs.base_list import split, split_bases, unescaped
 from cowfs.command import variation_options
 from cowfs.command.verbs import VERBS, parser_of, summary
+from cowfs.daemon import elsewhere
 from cowfs.daemon.mount import ENDING_SIGNALS, Mount
 from cowfs.daemon.request import ENGINES, MountRequest
 from cowfs.daemon.trace_file import TraceError, check_place
 from cowfs.fuse.device import MountError, MountOptions
 from cowfs.fuse.statistics import NoStatisticsError
+from cowfs.layer.lock import LayerInUseError
 from cowfs.layer.metadata import LayerError
 
 _ENGINE_HELP = "device: as direct, the default, but never over io_uring; pyfuse3: for comparison"
@@ -85,7 +87,7 @@ def main(arguments: list[str] | None = None, *, staged: bool = True) -> int:
         print(f"cowfs: {error}\nTry: cowfs --help", file=sys.stderr)
         return 2
     except (LayerError, MountError, NoStatisticsError, TraceError) as error:
-        print(f"cowfs: {error}", file=sys.stderr)
+        print(f"cowfs: {_said(error)}", file=sys.stderr)
         return 1
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say, not even at exit
@@ -95,6 +97,10 @@ def main(arguments: list[str] | None = None, *, staged: bool = True) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+
+
+def _said(error: Exception) -> str:
+    return elsewhere.sentence(error) if isinstance(error, LayerInUseError) else str(error)
 
 
 def _sentence(error: OSError) -> str:
@@ -301,7 +307,7 @@ def _become_daemon(request: MountRequest, writer: int) -> NoReturn:
     try:
         _serve(request, detach)
     except (LayerError, MountError, TraceError) as error:
-        report(str(error))
+        report(_said(error))
         status = 1
     except OSError as error:
         report(_sentence(error))

@@ -1,4 +1,4 @@
 """One running mount: what was asked for, its life, what it can be told, and how others find it.
 
-May import: cowfs.untrusted_json, cowfs.fuse, cowfs.fuse.direct, cowfs.layer, cowfs.union.
+May import: cowfs.mountinfo, cowfs.untrusted_json, cowfs.fuse, cowfs.fuse.direct, cowfs.layer, cowfs.union.
 """

@@ -4,10 +4,10 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
+from cowfs.daemon.elsewhere import TYPE
 from cowfs.fuse.statistics import MountFacts, NoStatisticsError, read_facts
 from cowfs.layer.metadata import LayerError, is_layer
-
-_TYPE = b"fuse.cowfs"
+from cowfs.mountinfo import mounts_of
 
 
 class Mounted(NamedTuple):
@@ -20,14 +20,7 @@ class Mounted(NamedTuple):
 
 def mounts() -> list[Mounted]:
     """Every cowfs that this process can see, proc_pid_mountinfo(5)."""
-    found = []
-    with open("/proc/self/mountinfo", "rb") as table:
-        for line in table:
-            fields, _, rest = line.partition(b" - ")
-            if rest.split(b" ", 1)[0] == _TYPE:
-                target = fields.split(b" ")[4].decode("unicode_escape").encode("latin-1")
-                found.append(_ask(Path(os.fsdecode(target))))
-    return found
+    return [_ask(Path(mount.point)) for mount in mounts_of() if mount.type == TYPE]
 
 
 def layer_of(path: Path) -> tuple[Path, bool]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cowfs import linux
+from cowfs.mountinfo import MountInfo, mounts_of
 
 DEVICE = "/dev/fuse"
 HELPER = "fusermount3"
@@ -120,7 +121,8 @@ def mount(mountpoint: Path, options: MountOptions, *, staged: bool = False) -> D
             stage.rmdir()
         raise
     if stage is None:
-        _read_ahead(_mounted_on(mountpoint)[1])
+        mounted = _mounted_on(mountpoint)
+        _read_ahead("" if mounted is None else mounted.device)
     return device
 
 
@@ -173,7 +175,8 @@ def _usable_mountpoint(mountpoint: Path) -> Path:
         raise MountError(error.errno, f"cannot use the mount point {mountpoint}: {error.strerror}") from error
     if not stat.S_ISDIR(mode):
         raise MountError(errno.ENOTDIR, f"the mount point {mountpoint} is not a directory")
-    if _mounted_on(resolved)[0].startswith("fuse.cowfs"):
+    mounted = _mounted_on(resolved)
+    if mounted is not None and mounted.type.startswith("fuse.cowfs"):
         try:
             os.statvfs(resolved)  # which no cache answers
         except OSError as error:
@@ -187,16 +190,13 @@ def dead_mount(mountpoint: Path) -> MountError:
     return MountError(errno.ENOTCONN, text)
 
 
-def _mounted_on(path: Path) -> tuple[str, str]:
-    """The topmost mount at exactly this path: type and device, MAJOR:MINOR; "" when it is none or nothing is known."""
-    found = "", ""
-    with contextlib.suppress(OSError), open("/proc/self/mountinfo", "rb") as table:
-        for line in table:
-            fields, _, rest = line.partition(b" - ")
-            _, _, device, _, mountpoint, *_ = fields.split(b" ")
-            target = mountpoint.decode("unicode_escape").encode("latin-1")
-            if target == os.fsencode(path):
-                found = rest.split()[0].decode("ascii", "replace"), device.decode("ascii")
+def _mounted_on(path: Path) -> MountInfo | None:
+    """The topmost mount at exactly this path; None when there is none or nothing is known."""
+    found = None
+    with contextlib.suppress(OSError):
+        for mount in mounts_of():
+            if mount.point == str(path):
+                found = mount
     return found
 
 

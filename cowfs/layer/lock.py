@@ -11,8 +11,16 @@ from cowfs.layer.metadata import LayerError
 _LOCKED_WITHIN = 1.0
 
 
+class LayerInUseError(LayerError):
+    """Somebody else holds the lock of this upper directory."""
+
+    def __init__(self, text: str, upper: Path) -> None:
+        super().__init__(text)
+        self.upper = upper
+
+
 def lock_layer(upper: Path, *, exclusive: bool, patience: float = _LOCKED_WITHIN) -> int:
-    """Lock a layer for the life of the returned descriptor, flock(2). LayerError if somebody else has it.
+    """Lock a layer for the life of the returned descriptor, flock(2). LayerInUseError if somebody else has it.
 
     ``patience``: how many seconds to wait for it.
     """
@@ -29,7 +37,7 @@ def lock_layer(upper: Path, *, exclusive: bool, patience: float = _LOCKED_WITHIN
                 continue
         os.close(fd)
         use = "mounted already, or in use as a base" if exclusive else "mounted for writing"
-        raise LayerError(f"The layer {upper} is {use}. Unmount it first.")
+        raise LayerInUseError(f"The layer {upper} is {use}. Unmount it first.", upper)
 
 
 def hold_base(base: Path) -> None:

@@ -21,7 +21,8 @@ from tests.builder.packages import COWBUILD, Base, Person, Workplace, checksum_o
 CACHE = Path(__file__).parents[2] / ".cache"
 USER = 58231
 
-# A plain user with subordinate ids and an open /dev/fuse, in a private mount namespace: the machine is not changed.
+# A plain user with subordinate ids, and with /dev/fuse and /dev/net/tun open as Debian has them, in a private mount
+# namespace: the machine is not changed.
 BECOME_USER = """
 set -e
 etc=$(mktemp -d) && mount -n -t tmpfs -o mode=755 tmpfs "$etc"
@@ -30,6 +31,7 @@ etc=$(mktemp -d) && mount -n -t tmpfs -o mode=755 tmpfs "$etc"
 echo "tester:300000:65536" | tee "$etc/subuid" > "$etc/subgid"
 for file in passwd group subuid subgid; do mount -n --bind "$etc/$file" "/etc/$file"; done
 mknod -m 666 "$etc/fuse" c 10 229 && mount -n --bind "$etc/fuse" /dev/fuse
+[ ! -e /dev/net/tun ] || { mknod -m 666 "$etc/tun" c 10 200 && mount -n --bind "$etc/tun" /dev/net/tun; }
 umount -n --lazy "$etc" && rmdir "$etc"
 user=$1 && shift
 exec setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import resource
 import shutil
 import signal
@@ -283,6 +284,34 @@ def test_a_second_mount_of_a_layer_is_refused_from_other_namespaces_too(bench: W
     mount.kill()
     mount.start()  # the lock went with its process
     assert actions.read(mount.path + b"/file") == b"content!"
+
+
+def test_a_mount_that_another_namespace_has_kept_is_named_and_can_be_ended(bench: Workbench) -> None:
+    base, point = bench.base({"file": file(b"content")}), bench.place / "kept"
+    point.mkdir()
+    command = [*cowfs_command(), "--engine", bench.engine, "--layer", str(bench.place / "layer"), str(base), str(point)]
+    subprocess.run(command, check=True)
+    keep = ("unshare", "--mount", "sh", "-c", "echo ready; exec cat")
+    with subprocess.Popen(keep, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as keeper:
+        assert keeper.stdout is not None
+        assert keeper.stdout.readline() == "ready\n"
+        # Others that were started meanwhile may have copies of it, too.
+        subprocess.run(["umount", point], check=True)
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=20)
+        assert done.returncode == 1
+        said = re.fullmatch(
+            r"cowfs: The layer (\S+) is not mounted here, but still at (\S+) in the mount namespace of process (\d+): "
+            r"end that process, or end the daemon for all: kill (\d+)\.\n",
+            done.stderr,
+        )
+        assert said is not None, done.stderr
+        assert said[1] == str(bench.place / "layer/upper")
+        assert said[2] == str(point)
+        assert os.readlink(f"/proc/{said[3]}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+        os.kill(int(said[4]), signal.SIGTERM)
+        subprocess.run(command, check=True)
+        subprocess.run(["umount", point], check=True)
+        keeper.communicate()
 
 
 MAY_HAPPEN = {"", "ENOENT", "ESTALE", "EIO", "ENOTDIR", "EISDIR", "EEXIST", "EINVAL", "ENOTEMPTY", "ELOOP", "EPERM"}

@@ -50,11 +50,18 @@ found user_keys "$(perl -e '$t="user"; $n="cowbuild-secret"; print "done" if sys
 found all_keys "$(grep cowbuild-secret /proc/keys 2>/dev/null)"
 found reboot "$(perl -e 'print "done" if syscall(169, 0xfee1dead, 672274793, 0, 0) == 0')"
 found clock "$(date -s '2001-01-01' >/dev/null 2>&1 && echo done)"
+found abstract "$(perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Peer => "\0ABSTRACT") and print "done"')"
+found port "$( (exec 3<>/dev/tcp/127.0.0.1/PORT) 2>/dev/null && echo done)"
+found gateway "$(perl -MIO::Socket::INET -e '
+    open(my $routes, "<", "/proc/net/route"); my @ways = ("169.254.1.53", "10.0.2.2", "10.0.2.3");
+    while (<$routes>) { my @f = split; push @ways, join(".", reverse map { hex } $f[2] =~ /../g) if $f[1] =~ /^0+$/ }
+    for (@ways) { print "done" if IO::Socket::INET->new(PeerAddr => $_, PeerPort => PORT, Timeout => 2) }' 2>/dev/null)"
+found hardware "$(cat /proc/partitions /proc/diskstats /proc/modules /proc/swaps /proc/cmdline 2>/dev/null
+    find /sys/block /sys/module /sys/firmware /sys/class/* /sys/devices/pci* /proc/bus -mindepth 1 2>/dev/null)"
+found name "$({ uname -n; hostname; cat /etc/hostname /etc/hosts /proc/sys/kernel/hostname; env; } | grep -w MACHINE)"
 """
 
 AS_BUILDER = """
-found abstract "$(perl -MIO::Socket::UNIX -e 'IO::Socket::UNIX->new(Peer => "\\0ABSTRACT") and print "done"')"
-found port "$( (exec 3<>/dev/tcp/127.0.0.1/PORT) 2>/dev/null && echo done)"
 found setuid "$(/usr/bin/setuid-id -u | grep -x 0)"
 """
 
@@ -96,9 +103,10 @@ def test_hostile_code_gets_hold_of_nothing(work: Workplace) -> None:
             "MINOR": os.minor(disk),
             "ABSTRACT": name,
             "PORT": server.getsockname()[1],
+            "MACHINE": socket.gethostname(),
         }.items():
             script = script.replace(word, str(value))
-        as_root = script[: script.index("found abstract")]
+        as_root = script[: script.index("found setuid")]
         package = hostile_package(work.place, as_root.replace("FOUND", "AS ROOT") + LEAVE_TRAP)
         # Who builds holds a key.
         owner = work.base.owner

@@ -8,9 +8,22 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from builder.problems import Problem
 from builder.screen import Screen
 
 WIDTH = 80
+
+
+class Misuse(Problem):
+    """What was asked for makes no sense; seen before anything was begun."""
+
+    exit_code = 2
+
+
+class Unobtainable(Problem):
+    """The source is not to be had: the package is given back (summary.py)."""
+
+    exit_code = 3
 
 
 class BuildLog:

@@ -6,6 +6,8 @@ from __future__ import annotations
 class Problem(Exception):
     """Something the user can put right: one sentence, and what to do about it."""
 
+    exit_code = 1
+
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(message)
         self.hint = hint

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from builder.debian import base_facts
-from builder.problems import Problem
+from builder.log import Misuse
 
 # sbuild's, unless others are asked for: what was built does not run here, so its tests cannot either.
 PROFILES = ("cross", "nocheck")
@@ -21,11 +21,11 @@ def host(wanted: str | None, build: str | None, tree: Path) -> str | None:
     """
     own = base_facts.architecture(tree)
     if build is not None and build != own:
-        raise Problem(
+        raise Misuse(
             f"The base {tree} is of the architecture {own}, not of {build}", "cowbuild create NAME --arch " + build
         )
     if wanted is not None and not _NAME.fullmatch(wanted):
-        raise Problem(f"{wanted!r} cannot be an architecture", "`dpkg-architecture --list-known` names them.")
+        raise Misuse(f"{wanted!r} cannot be an architecture", "`dpkg-architecture --list-known` names them.")
     return wanted if wanted != own else None
 
 

@@ -18,10 +18,11 @@ from builder.build.job import TESTERS, BuildOptions, Test, check_options
 from builder.command import configuration, options, side_by_side
 from builder.debian import apt, architectures, base_facts, make_base, obtain
 from builder.interop import pbuilder, schroot
-from builder.log import timestamp
+from builder.log import Misuse, timestamp
 from builder.problems import Interrupted, Problem
 from builder.session import interactive, supervisor
 from builder.store import bases, dependency_layers, kept_sessions
+from cowfs import endings
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def _home(name: str) -> Path:
     """The directory of a base that is to be replaced; Problem when it has no name, for then it cannot be."""
     user_namespace.check_fuse()
     if bases.is_path(name):
-        raise Problem("Only a base with a name can be replaced", "cowbuild list")
+        raise Misuse("Only a base with a name can be replaced", "cowbuild list")
     bases.find(name)
     return bases.directory(name)
 
@@ -163,7 +164,7 @@ def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> Buil
     return BuildOptions(
         dsc=dsc,
         base=tree,
-        output=arguments.output,
+        output=arguments.output or obtain.output_of(arguments.packages[arguments.only or 0]),
         host=host,
         build_any=arguments.arch_any,
         build_all=host is None if arguments.arch_all is None else arguments.arch_all,
@@ -325,6 +326,11 @@ ACTS: Mapping[str, Callable[[argparse.Namespace, Sequence[str], Inside | None], 
 
 
 def main() -> int:
+    """Run the command; the exit code. 1: it could not be done, 2: what was asked for makes no sense."""
+    return endings.run("cowbuild", _main)
+
+
+def _main() -> int:
     # Where chroot and ip are; a plain user's search path lacks it.
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     words = sys.argv[1:]
@@ -341,7 +347,7 @@ def main() -> int:
         print(f"cowbuild: {problem}", file=sys.stderr)
         for line in problem.hint.splitlines():
             print(f"    {line}", file=sys.stderr)
-        return 1
+        return problem.exit_code
     except Interrupted as interrupted:
         return 128 + interrupted.signal_number
 

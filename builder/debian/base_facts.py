@@ -7,6 +7,7 @@ from pathlib import Path
 
 from debian.deb822 import Deb822
 
+from builder.log import Misuse
 from builder.problems import Problem
 
 
@@ -26,7 +27,7 @@ def architecture(base: Path) -> str:
                     return str(paragraph["Architecture"])
     except OSError:
         pass
-    raise Problem(f"{base} is not a Debian base", "Make one: cowbuild create DIRECTORY --suite SUITE")
+    raise Misuse(f"{base} is not a Debian base", "Make one: cowbuild create DIRECTORY --suite SUITE")
 
 
 def foreign_architectures(base: Path) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,17 @@ from builder.problems import Problem
 
 # What every build has without saying so (Debian Policy 4.2), and what dpkg-buildpackage becomes root with.
 IMPLICIT = "build-essential:native, fakeroot:native"
+
+# Whether there is such a package, version or profile is apt's to say.
+RELATION = re.compile(
+    r"""
+    [a-z0-9][a-z0-9+.-]* (:[a-z0-9-]+)?
+    (\s* \( \s* (<<|<|<=|=|>=|>|>>) \s* ([0-9]+:)?[0-9A-Za-z.+~-]+ \s* \) )?
+    (\s* \[ \s* !?[a-z0-9-]+ (\s+ !?[a-z0-9-]+)* \s* \] )?
+    (\s* < \s* !?[a-z0-9+.-]+ (\s+ !?[a-z0-9+.-]+)* \s* > )*
+    """,
+    re.VERBOSE,
+)
 
 Relation = Mapping[str, Any]
 """One alternative, as python-debian parses it: name, archqual, version, arch, restrictions."""
@@ -71,7 +84,7 @@ def requested(
 
 
 def _holding(fields: Iterable[str], choice: Choice) -> list[str]:
-    table = DpkgArchTable.load_arch_table()
+    table = _table()
     held = []
     for field in fields:
         if not (text := _one_line(field)):
@@ -82,6 +95,26 @@ def _holding(fields: Iterable[str], choice: Choice) -> list[str]:
             if kept:
                 held.append(" | ".join(_written(each) for each in kept))
     return held
+
+
+@functools.cache
+def _table() -> DpkgArchTable:
+    return DpkgArchTable.load_arch_table()
+
+
+def is_architecture(name: str) -> bool:
+    """Whether dpkg knows an architecture of that name, which is no wildcard."""
+    try:
+        return bool(_table().dpkg_arch_to_multiarch(name))
+    except KeyError:
+        return False
+
+
+def misunderstood(field: str) -> str | None:
+    """The first relation in a field that makes no sense (Debian Policy 7.1); None where all do."""
+    given = field.strip().rstrip(", ")
+    parts = [each.strip() for each in re.split(r"[,|]", given)] if given else []
+    return next((each for each in parts if not RELATION.fullmatch(each)), None)
 
 
 def _one_line(field: str) -> str:

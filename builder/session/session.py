@@ -6,6 +6,7 @@ The only module that knows cowfs.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -221,7 +222,7 @@ def mounted(
     command: list[str | Path] = [
         *(*COWFS, "-f", "--layer", layer or directory / "layer", "-o", MOUNT_OPTIONS),
         *options,
-        *(":".join(map(str, bases)), root),
+        *(":".join(re.sub(r"[:\\]", r"\\\g<0>", str(base)) for base in bases), root),
     ]
     daemon: subprocess.Popen[bytes] | None = None
     try:

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from builder.log import Misuse
 from builder.problems import Problem
 from builder.store import kept_sessions
 from builder.user_namespace import is_machine_root
@@ -38,7 +39,7 @@ def names() -> list[str]:
 def directory(name: str) -> Path:
     """The directory of a name, made where it is missing. Problem for a name that cannot be one."""
     if not NAME.fullmatch(name):
-        raise Problem(f"{name!r} cannot be the name of a base", "Letters, digits and + . _ - only.")
+        raise Misuse(f"{name!r} cannot be the name of a base", "Letters, digits and + . _ - only.")
     path = bases_directory() / name
     path.mkdir(parents=True, exist_ok=True)
     return path
@@ -55,7 +56,7 @@ def find(text: str) -> Path:
         return Path(text).absolute()
     if not NAME.fullmatch(text) or not (bases_directory() / text / "current").exists():
         known = ", ".join(names()) or "none yet"
-        raise Problem(f"There is no base {text}", f"Bases: {known}. Make it: cowbuild create {text} --suite SUITE")
+        raise Misuse(f"There is no base {text}", f"Bases: {known}. Make it: cowbuild create {text} --suite SUITE")
     return (bases_directory() / text / "current").resolve()
 
 

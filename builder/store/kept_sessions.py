@@ -15,7 +15,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder.problems import Problem
+from builder.log import Misuse
 from builder.user_namespace import is_machine_root
 
 INFO = "session.info"
@@ -79,7 +79,7 @@ def find(name: str) -> KeptSession:
         if each.name == name:
             return each
     known = ", ".join(each.name for each in every()) or "none"
-    raise Problem(f"There is no kept session {name}", f"Sessions: {known}")
+    raise Misuse(f"There is no kept session {name}", f"Sessions: {known}")
 
 
 def discard(name: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 
 import trio
 
+from cowfs import endings
 from cowfs.command import variation_options
 from cowfs.command.verbs import VERBS, parser_of, split, summary
 from cowfs.daemon.mount import Mount
@@ -62,7 +63,11 @@ class UsageError(Exception):
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; the exit code. 1: it could not be done, 2: the command line makes no sense."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    words = sys.argv[1:] if arguments is None else arguments
+    return endings.run("cowfs", lambda: _main(words))
+
+
+def _main(arguments: list[str]) -> int:
     verb = VERBS.get(arguments[0]) if arguments else None
     try:
         if verb is None:
@@ -74,15 +79,6 @@ def main(arguments: list[str] | None = None) -> int:
     except (LayerError, MountError, NoStatisticsError, TraceError) as error:
         print(f"cowfs: {error}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say, not even at exit
-        return 1
-    except OSError as error:
-        name = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
-        print(f"cowfs: {name}{error.strerror or error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 def parsers() -> dict[str, argparse.ArgumentParser]:
@@ -203,6 +199,9 @@ def _serve(request: MountRequest, when_mounted: Callable[[], None]) -> None:
 
 def _in_background(request: MountRequest) -> int:
     """Serve in a daemon; return when the mount answers, or say why it does not."""
+    paths = {name: getattr(request, name) for name in ("mountpoint", "layer", "upper", "work", "trace")}
+    absolute = {name: path.absolute() for name, path in paths.items() if path is not None}
+    request = replace(request, bases=[base.absolute() for base in request.bases], **absolute)
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.close(reader)
@@ -223,12 +222,6 @@ def _in_background(request: MountRequest) -> int:
 
 def _become_daemon(request: MountRequest, writer: int) -> NoReturn:
     os.setsid()
-    request = replace(
-        request,
-        bases=[base.absolute() for base in request.bases],
-        mountpoint=request.mountpoint.absolute(),
-        trace=None if request.trace is None else request.trace.absolute(),
-    )
     status = 0
 
     def report(text: str) -> None:

@@ -49,6 +49,6 @@ def test_a_signal_ends_all_of_them(work: Workplace, number: signal.Signals) -> N
 def test_none_is_begun_where_one_is_nothing(work: Workplace) -> None:
     [first] = sources(work, {"one": "true"})
     code, printed = work.build([first, Path("missing.dsc")])
-    assert code == 1
+    assert code == 3
     assert "There is no file missing.dsc" in printed
     assert not list(work.output.iterdir())

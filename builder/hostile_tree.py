@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -82,9 +83,17 @@ def read(directory_descriptor: int, name: str, limit: int) -> bytes:
 def _opened(directory_descriptor: int, name: str) -> Iterator[BinaryIO]:
     # Without O_NONBLOCK, opening a FIFO would wait for ever.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with open(os.open(name, flags, dir_fd=directory_descriptor), "rb") as reader:
-        if not stat.S_ISREG(os.fstat(reader.fileno()).st_mode):
-            raise OSError(f"{name} is not a regular file")
+    try:
+        descriptor = os.open(name, flags, dir_fd=directory_descriptor)
+    except OSError as error:
+        # ENXIO: a socket.
+        reason = {errno.ELOOP: "a symbolic link", errno.ENXIO: "not a regular file"}.get(error.errno or 0)
+        raise OSError(f"{name} is {reason}" if reason else f"{name}: {error.strerror}") from None
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        raise OSError(f"{name} is {'a directory' if stat.S_ISDIR(kind) else 'not a regular file'}")
+    with open(descriptor, "rb") as reader:
         yield reader
 
 

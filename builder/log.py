@@ -26,6 +26,17 @@ class Unobtainable(Problem):
     exit_code = 3
 
 
+@contextmanager
+def place_for_ours(path: Path, variable: str) -> Iterator[None]:
+    """While a directory of this user's is made: Problem where it cannot be, as below a HOME that is not there."""
+    try:
+        yield
+    except OSError as error:
+        raise Problem(
+            f"Cannot make {path}: {error.strerror}", f"Set HOME or {variable} to a directory that may be written to."
+        ) from None
+
+
 class BuildLog:
     """Writes what happens to the screen as it happens, and, once it is known where, to the log file.
 

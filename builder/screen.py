@@ -50,6 +50,9 @@ class Screen:
     def stage(self, text: str) -> None:
         """What it is doing now."""
 
+    def reason(self, text: str) -> None:
+        """Why it has failed; the log says so, too."""
+
     @contextmanager
     def command(self, time_limit: float | None, *, takes_terminal: bool) -> Iterator[None]:
         """While a command runs, for so many seconds at most; it may want the terminal for itself."""
@@ -65,13 +68,16 @@ class NoScreen(Screen):
 
 
 class StagesOnly(Screen):
-    """The names of the stages, a line each, for the cowbuild that runs several builds."""
+    """The names of the stages, a line each, and why it failed, for the cowbuild that runs several builds."""
 
     def write(self, data: bytes) -> None:
         pass
 
     def stage(self, text: str) -> None:
         super().write(f"{STAGE}{text}\n".encode(errors="replace"))
+
+    def reason(self, text: str) -> None:
+        super().write(f"{text}\n".encode(errors="replace"))
 
 
 class StatusScreen(Screen):

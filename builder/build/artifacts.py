@@ -44,7 +44,7 @@ def take(root: Path, build_place: str, staging: Path) -> Artifacts:
             raise Problem(f"The build made {len(found)} .changes files; one was expected", " ".join(found))
         try:
             size, _digest = hostile_tree.copy_out(place, found[0], staging / found[0], CHANGES_LIMIT)
-            fields = Changes((staging / found[0]).read_bytes())
+            fields = Changes(dsc.decoded((staging / found[0]).read_bytes()))
             names = [found[0]]
             for listed in dsc.listed_files(fields, found[0]):
                 copied, digest = hostile_tree.copy_out(place, listed.name, staging / listed.name, listed.size)

@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
@@ -17,7 +17,7 @@ from builder.build.binnmu import PUT_ON_TOP
 from builder.build.job import BuildOptions, Job
 from builder.build.summary import StageFailed, Status
 from builder.build.update_chroot import bring_up_to_date
-from builder.debian import architectures, base_facts, depends, dsc
+from builder.debian import apt, architectures, base_facts, depends, dsc
 from builder.log import BuildLog, timestamp
 from builder.problems import Interrupted, Problem
 from builder.process import shown
@@ -42,6 +42,7 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
     except StageFailed as failure:
         status, failed_stage = failure.status, failure.stage
         log.line(f"\nE: {failure}")
+        log.screen.reason(f"{failure.stage}: {failure}")
         for line in failure.hint.splitlines():
             log.line(f"   {line}")
         log.line(f"E: the build of {job.source.name} ended in stage {failure.stage}")
@@ -286,7 +287,14 @@ def install_dependencies(job: Job) -> None:
         described.write_text(request.as_dsc())
         with hostile_tree.directory(job.session.root, "var/tmp") as place:
             hostile_tree.copy_in(described, place, described.name)
-            job.session.apt_get("build-dep", f"--host-architecture={job.architecture}", f"/var/tmp/{described.name}")
+            with job.log.heard() as said:
+                try:
+                    job.session.apt_get(
+                        "build-dep", f"--host-architecture={job.architecture}", f"/var/tmp/{described.name}"
+                    )
+                except Problem:
+                    reason = apt.unmet(said.decode(errors="replace"))
+                    raise Problem(f"The build dependencies cannot be installed: {reason}") from None
             os.unlink(described.name, dir_fd=place)
     job.summary.note_seconds("Install-Time", time.monotonic() - started)
 
@@ -362,11 +370,16 @@ def run_build(job: Job) -> None:
     finally:
         job.summary.note_seconds("Build-Time", time.monotonic() - started)
     job.log.subsection("Finished")
-    _note_space(job)
+    with suppress(Problem):  # one figure less
+        _note_space(job)
 
 
 def _note_space(job: Job) -> None:
-    used = job.session.output("du", "-sk", job.build_directory)
+    try:
+        used = job.session.output("du", "-sk", job.build_directory)
+    except Problem:
+        # The build has renamed or removed its own tree.
+        used = job.session.output("du", "-sk", job.place)
     job.summary.kilobytes = int(used.split()[0])
     job.summary.fields["Build-Space"] = job.summary.fields["Space"] = str(job.summary.kilobytes)
 

@@ -69,7 +69,7 @@ def read(dsc: Path) -> SourcePackage:
         raise Problem(f"Cannot read {dsc}: {error.strerror}") from None
     signature = _check_signature(dsc, text)
     try:
-        fields = Dsc(text)
+        fields = Dsc(decoded(text))
         name, version, architectures = fields["Source"], fields["Version"], fields["Architecture"]
     except (KeyError, ValueError) as error:
         raise Problem(f"{dsc} is not a .dsc file: no field {error}") from None
@@ -84,6 +84,14 @@ def read(dsc: Path) -> SourcePackage:
         files=listed_files(fields, dsc.name),
         signature=signature,
     )
+
+
+def decoded(text: bytes) -> str:
+    """Text of a .dsc or .changes; dpkg takes what is not UTF-8, too: names of people in old packages."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
 
 
 def listed_files(fields: Dsc | Changes, where: str) -> tuple[ListedFile, ...]:

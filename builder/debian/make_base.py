@@ -42,6 +42,8 @@ def create(options: BaseOptions, directory: Path) -> Path:
     if not options.keyring.exists():
         raise Problem(f"The keyring {options.keyring} is missing", "apt-get install debian-archive-keyring")
     lines = apt.sources(options.suite, mirror=options.mirror, components=options.components)
+    architecture = options.architecture or architectures.machine()
+    apt.check_suite(options.suite, lines, architecture, options.components, options.keyring, directory / "release")
     made = directory / "base"
     command: list[str | Path] = [
         "mmdebstrap",

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from builder.log import Misuse
+from builder.log import Misuse, place_for_ours
 from builder.problems import Problem
 from builder.store import kept_sessions
 from builder.user_namespace import is_machine_root
@@ -41,7 +41,8 @@ def directory(name: str) -> Path:
     if not NAME.fullmatch(name):
         raise Misuse(f"{name!r} cannot be the name of a base", "Letters, digits and + . _ - only.")
     path = bases_directory() / name
-    path.mkdir(parents=True, exist_ok=True)
+    with place_for_ours(path, "XDG_DATA_HOME"):
+        path.mkdir(parents=True, exist_ok=True)
     return path
 
 

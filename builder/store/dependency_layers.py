@@ -23,7 +23,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder.log import timestamp
+from builder.log import place_for_ours, timestamp
 from builder.user_namespace import is_machine_root
 
 FORMAT = 1
@@ -57,7 +57,8 @@ def layers_directory() -> Path:
     """Where this user's layers are; made where it is missing, closed to others: a layer may hold setuid programs."""
     cache = os.environ.get("XDG_CACHE_HOME") or ("/var/cache" if is_machine_root() else os.path.expanduser("~/.cache"))
     path = Path(cache) / "cowfs/dependencies"
-    path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with place_for_ours(path, "XDG_CACHE_HOME"):
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
     return path
 
 

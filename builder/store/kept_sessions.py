@@ -15,7 +15,7 @@ import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from builder.log import Misuse
+from builder.log import Misuse, place_for_ours
 from builder.user_namespace import is_machine_root
 
 INFO = "session.info"
@@ -47,7 +47,8 @@ def sessions_directory() -> Path:
 
 def make_sessions_directory() -> Path:
     """The same, made where it is missing, closed to others: a layer may hold setuid programs."""
-    sessions_directory().mkdir(parents=True, exist_ok=True, mode=0o700)
+    with place_for_ours(sessions_directory(), "XDG_STATE_HOME"):
+        sessions_directory().mkdir(parents=True, exist_ok=True, mode=0o700)
     return sessions_directory()
 
 

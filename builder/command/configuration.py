@@ -250,7 +250,7 @@ def _made_of_text(action: argparse.Action) -> Callable[[list[str]], Any] | None:
 
 
 def _converted(action: argparse.Action, written: Any) -> Any:
-    kind = getattr(action.type, "kind", str)
+    kind = action.type if action.type in (int, float) else str
     _demand(kind, written)
     if action.choices is not None and written not in action.choices:
         raise ValueError(f"one of {', '.join(map(str, action.choices))}")

@@ -55,7 +55,8 @@ def _base_options(arguments: argparse.Namespace, suite: str) -> make_base.BaseOp
 
 def _create(arguments: argparse.Namespace, words: Sequence[str], inside: Inside | None) -> int:
     target: str = arguments.target
-    path = options.path(target) if bases.is_path(target) else None
+    base_facts.check_keyring(arguments.keyring)
+    path = _path(target) if bases.is_path(target) else None
     if path is not None:
         make_base.check_free(path)
     elif target in bases.names():
@@ -164,7 +165,7 @@ def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> Buil
     return BuildOptions(
         dsc=dsc,
         base=tree,
-        output=arguments.output or obtain.output_of(arguments.packages[arguments.only or 0]),
+        output=_output(arguments),
         host=host,
         build_any=arguments.arch_any,
         build_all=host is None if arguments.arch_all is None else arguments.arch_all,
@@ -205,6 +206,19 @@ def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> Buil
         one_of_several=arguments.only is not None,
         verbose=arguments.verbose,
     )
+
+
+def _output(arguments: argparse.Namespace) -> Path:
+    if arguments.output is not None:
+        return _path(arguments.output)
+    return obtain.output_of(arguments.packages[arguments.only or 0])
+
+
+def _path(text: str) -> Path:
+    try:
+        return options.path(text)
+    except argparse.ArgumentTypeError as error:
+        raise Misuse(f"The path {text!r} {error}") from None
 
 
 def _tests(arguments: argparse.Namespace) -> tuple[Test, ...]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeAlias
 
+from builder import values
 from builder.build import hooks
 from builder.build.job import PLACE, PURGE, TESTERS
 from builder.command import configuration
-from builder.debian import apt, depends
+from builder.debian import apt
 from builder.store import dependency_layers
 
 DESCRIPTION = """\
@@ -53,33 +52,11 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 YES_OR_NO = argparse.BooleanOptionalAction
 
 
-# Debian Policy 5.6.7 and deb-src-control(5): a namespace may be in it.
-PROFILE = re.compile(r"[a-z0-9][a-z0-9+.-]*")
-SUITE = re.compile(r"[A-Za-z0-9][A-Za-z0-9+._/-]*")
-
-
-class Number:
-    """An option's type: a number from `least` to `most`; `kind` is what a configuration file has to hold."""
-
-    def __init__(self, kind: type[int | float], *, least: float, most: float = math.inf) -> None:
-        self.kind = kind
-        self._least, self._most = least, most
-
-    def __call__(self, text: str | float) -> float:
-        """ArgumentTypeError saying what it has to be."""
-        with suppress(ValueError, OverflowError):
-            number = self.kind(text)
-            if self._least <= number <= self._most and number != math.inf:
-                return number
-        what = "a whole number" if self.kind is int else "a number"
-        most = "" if self._most == math.inf else f" and at most {self._most}"
-        raise argparse.ArgumentTypeError(f"must be {what} of at least {self._least}{most}, not {text}")
-
-
-COUNT = Number(int, least=1)
-SIZE = Number(int, least=0)
-# Seconds; the kernel waits for so many milliseconds at most (epoll_wait(2)).
-LIMIT = Number(float, least=0.001, most=2_000_000)
+# mmdebstrap's.
+VARIANTS = (
+    *("extract", "custom", "essential", "apt", "required", "minbase", "buildd", "important", "debootstrap", "-"),
+    "standard",
+)
 
 
 def parse(words: Sequence[str]) -> argparse.Namespace:
@@ -91,8 +68,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     asked = parser()
     told: str | None = _parse(asked, words).configuration
     settings = configuration.read(asked) if told is None else configuration.from_text(told, asked)
+    if told is None:
+        values.check_settings(settings)
     configuration.apply(settings, asked)
     arguments = _parse(asked, words)
+    values.check_arguments(arguments, configuration.parser_of(asked, arguments.verb))
     arguments.settings = settings
     arguments.configured = ["--configuration", configuration.as_text(settings)]
     return arguments
@@ -151,9 +131,11 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_create(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("target", metavar="BASE", help="a name, or the directory to make")
-    verb.add_argument("--suite", "-d", "--dist", type=suite, help="the Debian release; default: the machine's")
-    verb.add_argument("--arch", metavar="A", type=architecture, help="its architecture; default: the machine's")
-    verb.add_argument("--variant", default="buildd", help="mmdebstrap's variant; default: buildd")
+    verb.add_argument("--suite", "-d", "--dist", help="the Debian release; default: the machine's")
+    verb.add_argument("--arch", metavar="A", help="its architecture; default: the machine's")
+    verb.add_argument(
+        "--variant", metavar="V", choices=VARIANTS, default="buildd", help="mmdebstrap's; default: buildd"
+    )
     verb.add_argument("--include", metavar="P,P", type=comma_list, default=(), help="packages to have in it")
     verb.add_argument("--components", metavar="C,C", type=comma_list, default=("main",), help="default: main")
     verb.add_argument("--mirror", metavar="URI", help="default: as the machine's apt is set up")
@@ -195,7 +177,7 @@ def _add_session_verbs(verbs: Verbs) -> None:
 
 def _add_cache(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("what", choices=["list", "prune"])
-    verb.add_argument("--size", metavar="MIB", type=SIZE, default=0, help="prune: what may stay; default: nothing")
+    verb.add_argument("--size", metavar="MIB", type=int, default=0, help="prune: what may stay; default: nothing")
 
 
 def _add_schroot_config(verb: argparse.ArgumentParser) -> None:
@@ -224,13 +206,11 @@ def _add_build(verb: argparse.ArgumentParser) -> None:
         help="a .dsc, a source tree, NAME or NAME_VERSION; default: .",
     )
     verb.add_argument("--base", "-c", "--chroot", metavar="BASE", help="a name or a directory; default: SUITE-ARCH")
-    verb.add_argument("--dist", "-d", metavar="SUITE", type=suite, help="without --base; default: the machine's suite")
-    verb.add_argument(
-        "--arch", "--build", metavar="A", type=architecture, help="the base's architecture; default: the machine's"
-    )
-    verb.add_argument("--host", metavar="A", type=architecture, help="cross build for this architecture")
-    verb.add_argument("--output", "--build-dir", metavar="DIR", type=path, help="default: here; a tree's parent")
-    verb.add_argument("--parallel", metavar="N", type=COUNT, default=1, help="of several packages so many at a time")
+    verb.add_argument("--dist", "-d", metavar="SUITE", help="without --base; default: the machine's suite")
+    verb.add_argument("--arch", "--build", metavar="A", help="the base's architecture; default: the machine's")
+    verb.add_argument("--host", metavar="A", help="cross build for this architecture")
+    verb.add_argument("--output", "--build-dir", metavar="DIR", help="default: here; a tree's parent")
+    verb.add_argument("--parallel", metavar="N", type=int, default=1, help="of several packages so many at a time")
     verb.add_argument("--log", action=YES_OR_NO, default=True, help="a log file beside the artifacts")
     verb.add_argument("--nolog", "-n", action="store_false", dest="log", default=True, help="as --no-log")
     verb.add_argument("--quiet", "-q", action=YES_OR_NO, default=False, help="the log file only, not the terminal")
@@ -252,8 +232,8 @@ def _add_what(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_dependencies(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--add-depends", metavar="RELATION", type=relation, action="append", default=[])
-    group.add_argument("--add-conflicts", metavar="RELATION", type=relation, action="append", default=[])
+    group.add_argument("--add-depends", metavar="RELATION", action="append", default=[])
+    group.add_argument("--add-conflicts", metavar="RELATION", action="append", default=[])
     group.add_argument("--resolve-alternatives", action=YES_OR_NO, default=False, help="not only the first of a | b")
     group.add_argument("--extra-package", metavar="DEB", type=path, action="append", default=[], help="or a directory")
     group.add_argument("--extra-repository", metavar="LINE", action="append", default=[], help="as in sources.list")
@@ -263,14 +243,14 @@ def _add_dependencies(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--deps-cache-age",
         metavar="SECONDS",
-        type=Number(float, least=0),
+        type=float,
         default=dependency_layers.DEFAULT_AGE,
         help=f"how long they are taken to be what apt would install; default: {dependency_layers.DEFAULT_AGE:.0f}",
     )
     group.add_argument(
         "--deps-cache-size",
         metavar="MIB",
-        type=SIZE,
+        type=int,
         default=dependency_layers.DEFAULT_LIMIT // 1024**2,
         help="for all together",
     )
@@ -278,15 +258,15 @@ def _add_dependencies(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_how(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--profiles", metavar="P,P", type=profiles, help="build profiles; --host: cross,nocheck")
-    group.add_argument("--jobs", "-j", metavar="N", type=COUNT, default=os.cpu_count() or 1, help="default: all CPUs")
+    group.add_argument("--profiles", metavar="P,P", type=comma_list, help="build profiles; --host: cross,nocheck")
+    group.add_argument("--jobs", "-j", metavar="N", type=int, default=os.cpu_count() or 1, help="default: all CPUs")
     group.add_argument("--debbuildopt", metavar="OPTION", action="append", default=[], help="for dpkg-buildpackage")
     group.add_argument("--debbuildopts", metavar="OPTIONS", type=str.split, default=[], help="separated by blanks")
     group.add_argument("--build-path", metavar="DIR", default=PLACE, help=f"in the session; default: {PLACE}")
     group.add_argument("--uploader", "-e", metavar="NAME", help="the .changes' Changed-By")
     group.add_argument("--enable-network", action=YES_OR_NO, default=False, help="during the build, too")
-    group.add_argument("--time-limit", metavar="SECONDS", type=LIMIT, help="for the build stage")
-    group.add_argument("--silence-limit", metavar="SECONDS", type=LIMIT, help="for the build stage to say nothing")
+    group.add_argument("--time-limit", metavar="SECONDS", type=float, help="for the build stage")
+    group.add_argument("--silence-limit", metavar="SECONDS", type=float, help="for the build stage to say nothing")
     group.add_argument("--purge-session", choices=PURGE, default="always", help="else it is kept: cowbuild sessions")
     group.add_argument("--trace", action="store_true", help="report which dependencies were used, and what else")
     group.add_argument("--twice", action="store_true", help="build again under other conditions, and compare")
@@ -302,7 +282,7 @@ def _add_tests(group: argparse._ArgumentGroup) -> None:
 
 def _add_rebuild(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--make-binNMU", metavar="TEXT", help="what the changelog says; the number is 1 unless given")
-    group.add_argument("--binNMU", metavar="N", type=COUNT)
+    group.add_argument("--binNMU", metavar="N", type=int)
     group.add_argument("--append-to-version", metavar="SUFFIX", default="")
     group.add_argument("--binNMU-timestamp", metavar="TIME", help="seconds since 1970, or as in a changelog")
     group.add_argument("--maintainer", "-m", metavar="NAME", help="who answers for it")
@@ -321,33 +301,8 @@ def path(text: str) -> Path:
     try:
         return Path(os.path.abspath(os.path.expanduser(text)))
     except FileNotFoundError:
-        raise argparse.ArgumentTypeError("must be an absolute path, since the current directory is gone") from None
+        raise argparse.ArgumentTypeError("must be an absolute path: the current directory is gone") from None
 
 
 def comma_list(text: str) -> tuple[str, ...]:
     return tuple(part for part in text.replace(",", " ").split() if part)
-
-
-def profiles(text: str) -> tuple[str, ...]:
-    found = comma_list(text)
-    if wrong := [name for name in found if not PROFILE.fullmatch(name)]:
-        raise argparse.ArgumentTypeError(f"must be names of build profiles, not {wrong[0]!r}")
-    return found
-
-
-def suite(text: str) -> str:
-    if not SUITE.fullmatch(text):
-        raise argparse.ArgumentTypeError(f"must be the name of a release, not {text!r}")
-    return text
-
-
-def architecture(text: str) -> str:
-    if not depends.is_architecture(text):
-        raise argparse.ArgumentTypeError(f"must be an architecture (`dpkg-architecture --list-known`), not {text!r}")
-    return text
-
-
-def relation(text: str) -> str:
-    if (wrong := depends.misunderstood(text)) is not None:
-        raise argparse.ArgumentTypeError(f"must be relations as in Build-Depends, not {wrong!r}")
-    return text

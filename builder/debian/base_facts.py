@@ -7,8 +7,17 @@ from pathlib import Path
 
 from debian.deb822 import Deb822
 
+from builder.debian import apt
 from builder.log import Misuse
 from builder.problems import Problem
+
+
+def check_keyring(keyring: Path) -> None:
+    """Misuse where there is none; Problem where it is Debian's that is missing."""
+    if keyring == apt.KEYRING and not keyring.exists():
+        raise Problem(f"The keyring {keyring} is missing", "apt-get install debian-archive-keyring")
+    if not keyring.is_file():
+        raise Misuse(f"There is no keyring {keyring}", "--keyring FILE")
 
 
 def check_ours(base: Path) -> None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder.debian import apt, architectures
+from builder.log import Misuse
 from builder.problems import Problem
 
 # fakeroot is what dpkg-buildpackage becomes root with; having it here saves installing it in every session.
@@ -31,7 +32,7 @@ def check_free(target: Path) -> None:
     if target.is_symlink() or target.exists():
         raise Problem(f"{target} exists already", "A base is made whole and under a new name.")
     if not target.parent.is_dir():
-        raise Problem(f"{target.parent} is not a directory")
+        raise Misuse(f"{target.parent} is not a directory")
 
 
 def create(options: BaseOptions, directory: Path) -> Path:
@@ -39,8 +40,6 @@ def create(options: BaseOptions, directory: Path) -> Path:
 
     Problem when mmdebstrap is missing or fails.
     """
-    if not options.keyring.exists():
-        raise Problem(f"The keyring {options.keyring} is missing", "apt-get install debian-archive-keyring")
     lines = apt.sources(options.suite, mirror=options.mirror, components=options.components)
     architecture = options.architecture or architectures.machine()
     apt.check_suite(options.suite, lines, architecture, options.components, options.keyring, directory / "release")

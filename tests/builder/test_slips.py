@@ -100,14 +100,8 @@ def told(
         monkeypatch.setenv(f"XDG_{kind}_HOME", str(tmp_path / kind))
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.deb").write_text("text")
-    for name in (
-        "tiny_1.dsc",
-        "tiny_1_amd64.changes",
-        "tiny_1.orig.tar.xz",
-        "tiny_1_amd64.deb",
-        "tiny_1_amd64.buildinfo",
-    ):
-        (tmp_path / name).write_text("")
+    for ending in (".dsc", "_amd64.changes", ".orig.tar.xz", "_amd64.deb", "_amd64.buildinfo"):
+        (tmp_path / f"tiny_1{ending}").write_text("")
 
     def refuse(*_words: object, **_how: object) -> int:
         raise AssertionError("it was begun")
@@ -149,9 +143,10 @@ def test_a_slip_is_told_before_anything_is_begun(told: Told, words: tuple[str, .
         ("create", "sid", "--keyring", "nothere"),
         ("create", "sid", "--variant", "nosuch"),
         ("create", "nothere/sid"),
+        ("create", "sid", "--mirror", "nothere"),
         ("cache", "prune", "--size=-1"),
         ("schroot-config", "nosuchbase"),
-        ("schroot-config", "nosuchbase", "--quota", "x"),
+        ("schroot-config", "/", "--quota", "x"),
         ("pbuilder", "nosuchbase", "build"),
         ("pbuilder", "nosuchbase", "nosuchverb"),
     ],
@@ -247,9 +242,7 @@ def test_help_is_given_where_the_current_directory_is_gone(tmp_path: Path, modul
     assert len(other.stderr.splitlines()) <= 2
 
 
-@pytest.mark.parametrize(
-    "words", ["list", "sessions", "cache list", "config", "--help", "build --help", "completion bash"]
-)
+@pytest.mark.parametrize("words", ["list", "sessions", "cache list", "config", "build --help", "completion bash"])
 @pytest.mark.parametrize("where", ["| true", ">/dev/full", ">&-"])
 def test_a_listing_whose_reader_has_gone_ends_quietly(tmp_path: Path, words: str, where: str) -> None:
     environment = {**os.environ, "XDG_CACHE_HOME": str(tmp_path)}

@@ -30,7 +30,7 @@ BUILD_USAGE = "cowbuild build [OPTIONS] [PACKAGE...]"
 
 BUILD_DESCRIPTION = """\
 Build a source package in a session over a base. Exit codes as sbuild's: 0 successful or skipped, 1 failed, 2 attempted
-(the package's build failed), 3 given back (the package is not to blame).
+(the package's build failed) or asked for what makes no sense, 3 given back (the package is not to blame).
 """
 
 CONFIG = """\
@@ -133,9 +133,7 @@ def _add_create(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("target", metavar="BASE", help="a name, or the directory to make")
     verb.add_argument("--suite", "-d", "--dist", help="the Debian release; default: the machine's")
     verb.add_argument("--arch", metavar="A", help="its architecture; default: the machine's")
-    verb.add_argument(
-        "--variant", metavar="V", choices=VARIANTS, default="buildd", help="mmdebstrap's; default: buildd"
-    )
+    verb.add_argument("--variant", metavar="V", choices=VARIANTS, default="buildd", help="default: buildd")
     verb.add_argument("--include", metavar="P,P", type=comma_list, default=(), help="packages to have in it")
     verb.add_argument("--components", metavar="C,C", type=comma_list, default=("main",), help="default: main")
     verb.add_argument("--mirror", metavar="URI", help="default: as the machine's apt is set up")

@@ -26,16 +26,16 @@ OPTIONS = (
     *("-o", "Dpkg::Use-Pty=0"),
     *("-o", "Dpkg::Options::=--force-confold"),
 )
+UNREACHABLE = (
+    "Temporary failure resolving|Could not (resolve|connect)|Unable to connect|Connection (failed|timed out)"
+    "|Network is unreachable|Cannot initiate the connection"
+)
 NOT_SIGNED = "they are not signed as they must be"
 
 # What apt says of a failure -> the reason in words; the first that is found. A full disk looks like a wrong signature.
 REASONS = (
     ("No space left on device|Disk quota exceeded", "the disk is full"),
-    (
-        "Temporary failure resolving|Could not (resolve|connect)|Unable to connect|Connection (failed|timed out)"
-        "|Network is unreachable|Cannot initiate the connection",
-        "an archive cannot be reached over the network",
-    ),
+    (UNREACHABLE, "an archive cannot be reached over the network"),
     ("does not have a Release file|no longer has a Release file", "there is no such suite at that address"),
     ("is not signed|NO_PUBKEY|BADSIG|EXPKEYSIG|signatures couldn't be verified", NOT_SIGNED),
     ("Release file .* (is expired|is not valid yet)", "a Release file is too old, or the clock is wrong"),

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
+from cowfs import endings
+
 # The line is below wherever the cursor is, so that half a line of the log is left alone: make room for it (scrolling
 # where it has to be), remember the place, write, go back.
 BEFORE_LINE = b"\x1bD\x1b[A\x1b7\x1b[m\r\n"
@@ -43,6 +45,7 @@ class Screen:
         except (BrokenPipeError, ValueError):
             # Whoever was reading has gone; the log's file is still being written.
             self._output = None
+            endings.say_no_more()
 
     def title(self, text: str) -> None:
         """What the build is called."""

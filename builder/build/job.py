@@ -220,6 +220,14 @@ class Job:
 
 def check_options(options: BuildOptions) -> None:
     """Misuse where what is asked for makes no sense, Problem where the build cannot begin for another reason."""
+    check_request(options)
+    base_facts.architecture(options.base)
+    base_facts.check_ours(options.base)
+    user_namespace.check_fuse()
+
+
+def check_request(options: BuildOptions) -> None:
+    """Misuse where what is asked for makes no sense, whatever the base."""
     if not (options.build_any or options.build_all or options.build_source):
         raise Misuse("Nothing is to be built: --no-arch-any and --no-arch-all together, and no --source")
     if not options.output.is_dir():
@@ -238,6 +246,3 @@ def check_options(options: BuildOptions) -> None:
     check_files(options.extra_keys, options.extra_packages)
     options.rebuild.check()
     hooks.check(options.commands)
-    base_facts.architecture(options.base)
-    base_facts.check_ours(options.base)
-    user_namespace.check_fuse()

@@ -14,7 +14,7 @@ from pathlib import Path
 from builder import user_namespace
 from builder.build import cross, hooks, stages
 from builder.build.binnmu import Rebuild
-from builder.build.job import TESTERS, BuildOptions, Test, check_options
+from builder.build.job import TESTERS, BuildOptions, Test, check_options, check_request
 from builder.command import configuration, options, side_by_side
 from builder.debian import apt, architectures, base_facts, make_base, obtain
 from builder.interop import pbuilder, schroot
@@ -125,6 +125,7 @@ def _build(arguments: argparse.Namespace, words: Sequence[str], inside: Inside |
         for each in packages:
             obtain.check_package(each)
         if arguments.base is None:
+            check_request(_build_options(arguments, Path(package), None))
             arguments.base = _usual_base(arguments)
             at = words.index("build") + 1
             words = [*words[:at], "--base", arguments.base, *words[at:]]
@@ -160,11 +161,15 @@ def _usual_base(arguments: argparse.Namespace) -> str:
     return name
 
 
-def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path) -> BuildOptions:
-    host = cross.host(arguments.host, arguments.arch, tree)
+def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path | None) -> BuildOptions:
+    """What is asked for over a base; None: over the usual one, which may have to be made yet."""
+    if tree is not None:
+        host = cross.host(arguments.host, arguments.arch, tree)
+    else:
+        host = arguments.host if arguments.host != (arguments.arch or architectures.machine()) else None
     return BuildOptions(
         dsc=dsc,
-        base=tree,
+        base=tree or Path(),
         output=_output(arguments),
         host=host,
         build_any=arguments.arch_any,

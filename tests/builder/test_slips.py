@@ -126,6 +126,11 @@ def test_a_slip_is_told_before_anything_is_begun(told: Told, words: tuple[str, .
     assert "cowbuild" in said
 
 
+def test_a_slip_is_told_before_a_base_is_made(told: Told) -> None:
+    code, said = told("build", "tiny_1.dsc", "--extra-package", "nothere.deb", on_base=False)
+    assert (code, "nothere.deb" in said) == (2, True)
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -52,3 +52,12 @@ def test_none_is_begun_where_one_is_nothing(work: Workplace) -> None:
     assert code == 3
     assert "There is no file missing.dsc" in printed
     assert not list(work.output.iterdir())
+
+
+def test_builds_go_on_when_nobody_reads_any_more(work: Workplace) -> None:
+    packages = sources(work, {"one": "true", "two": "true"})
+    with work.start(packages, "--parallel", "2") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait() == 0
+    assert sorted(path.name.split("_")[0] for path in work.output.glob("*.deb")) == ["one", "two"]

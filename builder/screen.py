@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO
 
-from cowfs import endings
+from builder import endings
 
 # The line is below wherever the cursor is, so that half a line of the log is left alone: make room for it (scrolling
 # where it has to be), remember the place, write, go back.

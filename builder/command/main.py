@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from builder import user_namespace
+from builder import endings, user_namespace
 from builder.build import cross, hooks, stages
 from builder.build.binnmu import Rebuild
 from builder.build.job import TESTERS, BuildOptions, Test, check_options, check_request
@@ -22,7 +22,6 @@ from builder.log import Misuse, timestamp
 from builder.problems import Interrupted, Problem
 from builder.session import interactive, supervisor
 from builder.store import bases, dependency_layers, kept_sessions
-from cowfs import endings
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from builder import endings
 from builder.build.summary import Status
 from builder.problems import Interrupted
 from builder.screen import STAGE, clock, lively
-from cowfs import endings
 
 if TYPE_CHECKING:
     from rich.table import Table

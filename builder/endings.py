@@ -22,7 +22,7 @@ def run(name: str, command: Callable[[], int]) -> int:
         finally:
             sys.stdout.flush()
     except OSError as error:
-        say_no_more()
+        _say_no_more()
         if not isinstance(error, BrokenPipeError):
             print(f"{name}: {_sentence(error)}", file=sys.stderr)
         return 1
@@ -30,12 +30,17 @@ def run(name: str, command: Callable[[], int]) -> int:
         return 130
 
 
-def say_no_more() -> None:
+def _say_no_more() -> None:
     """What cannot be written is not to be tried again at exit."""
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        nobody_reads()
+
+
+def nobody_reads() -> None:
+    """What is printed from now on goes nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _sentence(error: OSError) -> str:

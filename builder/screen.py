@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
 
 from builder import endings
@@ -45,7 +45,8 @@ class Screen:
         except (BrokenPipeError, ValueError):
             # Whoever was reading has gone; the log's file is still being written.
             self._output = None
-            endings.say_no_more()
+            with suppress(OSError, ValueError):
+                endings.nobody_reads()
 
     def title(self, text: str) -> None:
         """What the build is called."""

@@ -19,7 +19,7 @@ def run(name: str, command: Callable[[], int]) -> int:
         finally:
             sys.stdout.flush()
     except OSError as error:
-        say_no_more()
+        _say_no_more()
         if not isinstance(error, BrokenPipeError):
             print(f"{name}: {_sentence(error)}", file=sys.stderr)
         return 1
@@ -27,7 +27,7 @@ def run(name: str, command: Callable[[], int]) -> int:
         return 130
 
 
-def say_no_more() -> None:
+def _say_no_more() -> None:
     """What cannot be written is not to be tried again at exit."""
     try:
         sys.stdout.flush()

@@ -55,7 +55,7 @@ class Board:
             print(text, flush=True)
         except BrokenPipeError:
             # Whoever was reading has gone; the builds go on.
-            endings.say_no_more()
+            endings.nobody_reads()
 
     def show(self, packages: Sequence[Package]) -> None:
         """As they are now."""

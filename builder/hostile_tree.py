@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -111,14 +112,23 @@ def checksum(directory_descriptor: int, name: str) -> str:
 def _opened(directory_descriptor: int, name: str) -> Iterator[BinaryIO]:
     # Without O_NONBLOCK, opening a FIFO would wait for ever.
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    with open(os.open(name, flags, dir_fd=directory_descriptor), "rb") as reader:
-        _check_regular(reader, name)
+    try:
+        descriptor = os.open(name, flags, dir_fd=directory_descriptor)
+    except OSError as error:
+        # ENXIO: a socket.
+        reason = {errno.ELOOP: "a symbolic link", errno.ENXIO: "not a regular file"}.get(error.errno or 0)
+        raise OSError(f"{name} is {reason}" if reason else f"{name}: {error.strerror}") from None
+    with _reader_of(descriptor, name) as reader:
         yield reader
 
 
-def _check_regular(reader: BinaryIO, name: str) -> None:
-    if not stat.S_ISREG(os.fstat(reader.fileno()).st_mode):
-        raise OSError(f"{name} is not a regular file")
+def _reader_of(descriptor: int, name: str) -> BinaryIO:
+    """OSError when it is anything but a regular file; then it is closed."""
+    kind = os.fstat(descriptor).st_mode
+    if not stat.S_ISREG(kind):
+        os.close(descriptor)
+        raise OSError(f"{name} is {'a directory' if stat.S_ISDIR(kind) else 'not a regular file'}")
+    return open(descriptor, "rb")
 
 
 def copy_out(directory_descriptor: int, name: str, target: Path, limit: int) -> tuple[int, str]:
@@ -133,8 +143,7 @@ def copy_out(directory_descriptor: int, name: str, target: Path, limit: int) -> 
 @contextmanager
 def regular_file(path: Path) -> Iterator[BinaryIO]:
     """A file of the user's, wherever links lead, opened for reading. OSError when it is anything but a regular one."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as reader:
-        _check_regular(reader, path.name)
+    with _reader_of(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), path.name) as reader:
         yield reader
 
 

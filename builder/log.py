@@ -13,11 +13,6 @@ from builder.screen import Screen
 WIDTH = 80
 
 
-def printable(text: str) -> str:
-    """Text of others' making as one line that no terminal takes for commands."""
-    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-
-
 class BuildLog:
     """Writes what happens to the screen as it happens, and, once it is known where, to the log file.
 

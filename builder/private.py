@@ -19,7 +19,10 @@ def make(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
         owner = path.stat().st_uid
     except OSError as error:
-        raise Problem(f"Cannot make the directory {error.filename}: {error.strerror}") from None
+        raise Problem(
+            f"Cannot make the directory {error.filename}: {error.strerror}",
+            "Set HOME, or XDG_DATA_HOME, XDG_CACHE_HOME and XDG_STATE_HOME, to a directory that may be written to.",
+        ) from None
     if owner != os.geteuid():
         raise Problem(
             f"The directory {path} belongs to another user, who could enter the trees in it",

@@ -1,8 +1,6 @@
-"""The two ways in which things end badly."""
+"""The ways in which things end badly, and how they are said."""
 
 from __future__ import annotations
-
-from builder.log import printable
 
 
 class Problem(Exception):
@@ -11,9 +9,23 @@ class Problem(Exception):
     Either may quote what a build wrote, so it is made `printable`.
     """
 
+    exit_code = 1
+
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(printable(message))
         self.hint = "\n".join(printable(line) for line in hint.expandtabs().splitlines())
+
+
+class Misuse(Problem):
+    """What was asked for makes no sense; seen before anything was begun."""
+
+    exit_code = 2
+
+
+class Unobtainable(Problem):
+    """The source is not to be had: the package is given back (summary.py)."""
+
+    exit_code = 3
 
 
 class Interrupted(BaseException):
@@ -22,3 +34,8 @@ class Interrupted(BaseException):
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.signal_number = signal_number
+
+
+def printable(text: str) -> str:
+    """Text of others' making as one line that no terminal takes for commands."""
+    return text if text.isprintable() else "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)

@@ -81,9 +81,13 @@ def _limit_reached(started: float, time_limit: float | None, silence_limit: floa
 
 
 def output(
-    command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, given: bytes | None = None
+    command: Sequence[str | Path],
+    *,
+    environment: Mapping[str, str] | None = None,
+    given: bytes | None = None,
+    directory: Path | None = None,
 ) -> str:
-    """What a command prints. Problem when it is missing or fails, with its last words."""
+    """What a command prints, run in `directory`. Problem when it is missing or fails, with its last words."""
     with _running(
         command,
         stdin=subprocess.DEVNULL if given is None else subprocess.PIPE,
@@ -91,6 +95,7 @@ def output(
         stderr=subprocess.PIPE,
         environment=environment,
         group=0,
+        directory=directory,
     ) as process:
         printed, complained = process.communicate(given)
     if process.returncode != 0:
@@ -108,13 +113,20 @@ def _running(
     environment: Mapping[str, str] | None,
     stdin: int = subprocess.DEVNULL,
     group: int | None = None,
+    directory: Path | None = None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A command that is killed, with its group if it has one, when something raises before it has ended."""
     process: subprocess.Popen[bytes] | None = None
     try:
         with uninterrupted():
             process = subprocess.Popen(
-                command, stdin=stdin, stdout=stdout, stderr=stderr, env=environment, process_group=group
+                command,
+                stdin=stdin,
+                stdout=stdout,
+                stderr=stderr,
+                env=environment,
+                cwd=directory,
+                process_group=group,
             )
         yield process
     except BaseException as error:

@@ -7,8 +7,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import IO
+
+from cowfs import endings
 
 # The line is below wherever the cursor is, so that half a line of the log is left alone: make room for it (scrolling
 # where it has to be), remember the place, write, go back.
@@ -43,12 +45,17 @@ class Screen:
         except (BrokenPipeError, ValueError):
             # Whoever was reading has gone; the log's file is still being written.
             self._output = None
+            with suppress(OSError, ValueError):
+                endings.nobody_reads()
 
     def title(self, text: str) -> None:
         """What the build is called."""
 
     def stage(self, text: str) -> None:
         """What it is doing now."""
+
+    def reason(self, text: str) -> None:
+        """Why it has failed; the log says so, too."""
 
     @contextmanager
     def command(self, time_limit: float | None, *, takes_terminal: bool) -> Iterator[None]:
@@ -65,13 +72,16 @@ class NoScreen(Screen):
 
 
 class StagesOnly(Screen):
-    """The names of the stages, a line each, for the cowbuild that runs several builds."""
+    """The names of the stages, a line each, and why it failed, for the cowbuild that runs several builds."""
 
     def write(self, data: bytes) -> None:
         pass
 
     def stage(self, text: str) -> None:
         super().write(f"{STAGE}{text}\n".encode(errors="replace"))
+
+    def reason(self, text: str) -> None:
+        super().write(f"{text}\n".encode(errors="replace"))
 
 
 class StatusScreen(Screen):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
-from builder.problems import Problem
+from builder.problems import Misuse
 
 # Run in the unpacked source as the builder; the entry is the first argument.
 PUT_ON_TOP = """
@@ -13,6 +14,11 @@ set -e
 { printf '%s\\n' "$1"; cat debian/changelog; } > debian/changelog.cowbuild
 mv debian/changelog.cowbuild debian/changelog
 """
+
+MAINTAINER = re.compile(r"[^\n<>]+ <[^\s<>]+>")
+SUFFIX = re.compile(r"[A-Za-z0-9.+~]*")
+SECONDS = re.compile(r"\+?[0-9]{1,11}")
+DATE = re.compile(r"[A-Z][a-z]{2}, +[0-9]{1,2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}")
 
 
 @dataclass(frozen=True)
@@ -30,14 +36,26 @@ class Rebuild:
     def wanted(self) -> bool:
         return self.number is not None or self.text is not None or bool(self.suffix)
 
+    def check(self) -> None:
+        """Misuse where no changelog entry can be made of it."""
+        if self.wanted and not self.maintainer:
+            raise Misuse("A rebuild under another version needs a maintainer", "--maintainer 'NAME <ADDRESS>'")
+        if self.maintainer and not MAINTAINER.fullmatch(self.maintainer):
+            raise Misuse(f"{self.maintainer!r} is no maintainer", "--maintainer 'NAME <ADDRESS>'")
+        if not SUFFIX.fullmatch(self.suffix):
+            raise Misuse(f"{self.suffix!r} cannot be appended to a version", "Letters, digits and + . ~ only.")
+        if self.timestamp is not None and not (SECONDS.fullmatch(self.timestamp) or DATE.fullmatch(self.timestamp)):
+            raise Misuse(
+                f"{self.timestamp!r} is no time of a changelog", "Seconds since 1970, or as `date --rfc-email` has it."
+            )
+
     def version(self, version: str) -> str:
         number = self.number if self.number is not None or self.text is None else 1
         return version + (f"+b{number}" if number is not None else "") + self.suffix
 
     def entry(self, name: str, version: str, distribution: str, architecture: str) -> str:
-        """The changelog's new first entry. Problem without a maintainer, who has to answer for it."""
-        if not self.maintainer:
-            raise Problem("A rebuild under another version needs a maintainer", "--maintainer 'NAME <ADDRESS>'")
+        """The changelog's new first entry. Misuse without a maintainer, who has to answer for it."""
+        self.check()
         lines = [f"{name} ({self.version(version)}) {distribution}; urgency=low, binary-only=yes", ""]
         if self.suffix:
             lines.append(f"  * Append {self.suffix} to version number; no source changes")
@@ -48,6 +66,6 @@ class Rebuild:
 
     def _date(self) -> str:
         moment = self.timestamp if self.timestamp is not None else str(int(time.time()))
-        if moment.lstrip("+").isdigit():
+        if SECONDS.fullmatch(moment):
             return time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(int(moment)))
         return moment

@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 
 from builder.debian import architectures, base_facts
-from builder.problems import Problem
+from builder.problems import Misuse
 
 # sbuild's, unless others are asked for: what was built does not run here, so its tests cannot either.
 PROFILES = ("cross", "nocheck")
@@ -22,11 +22,11 @@ def host(wanted: str | None, build: str | None, tree: Path | None) -> str | None
     """
     own = build or architectures.machine() if tree is None else base_facts.architecture(tree)
     if build is not None and build != own:
-        raise Problem(
+        raise Misuse(
             f"The base {tree} is of the architecture {own}, not of {build}", "cowbuild create NAME --arch " + build
         )
     if wanted is not None and not _NAME.fullmatch(wanted):
-        raise Problem(f"{wanted!r} cannot be an architecture", "`dpkg-architecture --list-known` names them.")
+        raise Misuse(f"{wanted!r} cannot be an architecture", "`dpkg-architecture --list-known` names them.")
     return wanted if wanted != own else None
 
 

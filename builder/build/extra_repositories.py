@@ -8,15 +8,19 @@ from pathlib import Path
 
 from builder import hostile_tree
 from builder.debian import apt
-from builder.problems import Problem
+from builder.problems import Misuse, Problem
 from builder.session.session import Session
 
 PACKAGES = "var/lib/cowbuild/packages"
+TAKEN = "--extra-package takes .deb files, or a directory with them."
 SOURCES = "etc/apt/sources.list.d"
 KEYS = "etc/apt/keyrings"
 
 # sources.list(5), one-line style.
 LINE = re.compile(r"(?P<kind>deb(-src)?)[ \t]+(\[(?P<options>[^]\n]*)\][ \t]*)?(?P<rest>\S+[ \t]+\S[^\n]*)")
+
+# Armored, or a packet of a public key in the old or the new format (RFC 9580, 4.2).
+KEY = re.compile(rb"\s*-----BEGIN PGP PUBLIC KEY BLOCK-----|[\x98-\x9a\xc6]")
 
 # dpkg-scanpackages is dpkg-dev's, which every base that can build has.
 INDEX = f"""
@@ -28,14 +32,49 @@ echo 'deb [trusted=yes] file:///{PACKAGES} ./' > /{SOURCES}/cowbuild-packages.li
 
 
 def check_repositories(lines: Sequence[str], keys: Sequence[Path]) -> None:
-    """Problem where a line is none of sources.list, or keys are given and nothing that they could be for."""
+    """Misuse where a line is none of sources.list, or keys are given and nothing that they could be for."""
     for line in lines:
-        if not LINE.fullmatch(line):
-            raise Problem(
+        if not _is_source(line):
+            raise Misuse(
                 f"{line!r} is no line of sources.list", "--extra-repository 'deb [OPTIONS] URI SUITE COMPONENT...'"
             )
     if keys and not lines:
-        raise Problem("There is a key, and no repository for it", "--extra-repository LINE")
+        raise Misuse("There is a key, and no repository for it", "--extra-repository LINE")
+
+
+def check_files(keys: Sequence[Path], packages: Sequence[Path]) -> None:
+    """Misuse where one of them is no key, or no package nor a directory with packages."""
+    for key in keys:
+        if not KEY.match(_beginning(key)):
+            raise Misuse(f"{key} is no OpenPGP public key", "`gpg --export KEYID` makes one.")
+    for package in packages:
+        if package.is_dir():
+            if not list(package.glob("*.deb")):
+                raise Misuse(f"There is no package in {package}", TAKEN)
+        elif package.suffix != ".deb" or not _beginning(package).startswith(b"!<arch>\n"):
+            raise Misuse(f"{package} is no Debian package", TAKEN)
+
+
+def _is_source(line: str) -> bool:
+    """As apt reads it: options with values, an address with a scheme, components unless the suite ends with a slash."""
+    found = LINE.fullmatch(line)
+    if found is None:
+        return False
+    uri, suite, *components = found["rest"].partition("#")[0].split() or ["", ""]
+    options = (found["options"] or "").split()
+    return (
+        all("=" in option for option in options)
+        and re.match(r"[a-z][a-z0-9+.-]*:.", uri) is not None
+        and bool(components) != suite.endswith("/")
+    )
+
+
+def _beginning(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(64)
+    except OSError as error:
+        raise Misuse(f"Cannot read {path}: {error.strerror}") from None
 
 
 def add_repositories(session: Session, lines: Sequence[str], keys: Sequence[Path]) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+from builder.problems import Misuse
 
 # Point -> its heading in the log.
 INSIDE = {
@@ -34,6 +37,23 @@ SHELL = "bash -i </dev/tty >/dev/tty 2>/dev/tty"
 
 Hooks = Mapping[str, Sequence[str]]
 """Point -> the shell commands to run there, in this order."""
+
+
+def check(commands: Hooks) -> None:
+    """Misuse where a command is none in the shell's language."""
+    nothing = Escapes(*[""] * 5)
+    for point, written in commands.items():
+        for command in written:
+            done = subprocess.run(
+                ["sh", "-n", "-c", nothing.put_into(command)],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+            )
+            if done.returncode != 0:
+                raise Misuse(f"The shell does not understand {command!r}, for {point}", done.stderr.strip())
 
 
 @dataclass(frozen=True)

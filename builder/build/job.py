@@ -12,19 +12,19 @@ from pathlib import Path
 from builder import hostile_tree, user_namespace
 from builder.build import artifacts, hooks
 from builder.build.binnmu import Rebuild
-from builder.build.extra_repositories import check_repositories
+from builder.build.extra_repositories import check_files, check_repositories
 from builder.build.summary import StageFailed, Status, Summary
 from builder.debian import base_facts
 from builder.debian.dsc import read
 from builder.log import BuildLog
-from builder.problems import Problem
+from builder.problems import Misuse, Problem, Unobtainable
 from builder.process import TimedOut, logged
 from builder.session.session import BUILDER, Session, opened
 from builder.store import dependency_layers
 
 # The same in each session, so that what records its path is the same each time.
 PLACE = "/build/reproducible-path"
-PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._-]*)+")
+PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._-]{0,254})+")
 
 
 PURGE = ("always", "successful", "never")
@@ -129,7 +129,10 @@ class Job:
         self.layer_directory = directories[-1] if options.cached else None
         self.log = log
         self.summary = Summary()
-        self.source = read(options.dsc)
+        try:
+            self.source = read(options.dsc)
+        except Problem as problem:
+            raise Unobtainable(str(problem), problem.hint) from None
         self.build_architecture = base_facts.architecture(options.base)
         self.architecture = options.host or self.build_architecture
         self._session: Session | None = None
@@ -220,25 +223,30 @@ class Job:
 
 
 def check_options(options: BuildOptions) -> None:
-    """Problem where the build cannot even begin."""
-    check_without_base(options)
+    """Misuse where what is asked for makes no sense, Problem where the build cannot begin for another reason."""
+    check_request(options)
     base_facts.architecture(options.base)
     base_facts.check_ours(options.base)
-
-
-def check_without_base(options: BuildOptions) -> None:
-    """Problem where the build cannot begin, whatever its base."""
     user_namespace.check_fuse()
+
+
+def check_request(options: BuildOptions) -> None:
+    """Misuse where what is asked for makes no sense, whatever the base."""
     if not (options.build_any or options.build_all or options.build_source):
-        raise Problem("Nothing is to be built: --no-arch-any and --no-arch-all together, and no --source")
-    if not os.access(options.output, os.W_OK):
-        raise Problem(f"The output directory {options.output} is missing or may not be written to")
-    if not PLACE_ALLOWED.fullmatch(options.build_place):
-        raise Problem(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ - /")
+        raise Misuse("Nothing is to be built: --no-arch-any and --no-arch-all together, and no --source")
+    if not options.output.is_dir():
+        raise Misuse(f"The output directory {options.output} is missing", "--output DIR")
+    if not os.access(options.output, os.W_OK | os.X_OK):
+        raise Misuse(f"The output directory {options.output} may not be written to", "--output DIR")
+    if not PLACE_ALLOWED.fullmatch(options.build_place) or options.build_place.split("/")[1] in ("dev", "proc", "sys"):
+        raise Misuse(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ - /")
     if options.layered and options.purge_session != "always":
-        raise Problem("With --trace or --twice no session can be kept", "Leave out --purge-session")
+        raise Misuse("With --trace or --twice no session can be kept", "Leave out --purge-session")
     if options.host is not None and {"piuparts", "autopkgtest"} & {test.program for test in options.tests}:
-        raise Problem(
+        raise Misuse(
             f"Packages for {options.host} cannot be run over this base", "Without --run-piuparts and --run-autopkgtest"
         )
     check_repositories(options.extra_repositories, options.extra_keys)
+    check_files(options.extra_keys, options.extra_packages)
+    options.rebuild.check()
+    hooks.check(options.commands)

@@ -19,9 +19,9 @@ from builder.build.job import BuildOptions, Job
 from builder.build.outputs import Names
 from builder.build.summary import StageFailed, Status
 from builder.build.update_chroot import bring_up_to_date
-from builder.debian import architectures, base_facts, depends, dsc
-from builder.log import BuildLog, printable, timestamp
-from builder.problems import Interrupted, Problem
+from builder.debian import apt, architectures, base_facts, depends, dsc
+from builder.log import BuildLog, timestamp
+from builder.problems import Interrupted, Problem, printable
 from builder.process import shown
 from builder.session.session import BUILDER, CONDITIONS, VARIABLES
 from builder.store import kept_sessions
@@ -46,6 +46,7 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
     except StageFailed as failure:
         status, failed_stage = failure.status, failure.stage
         log.line(f"\nE: {failure}")
+        log.screen.reason(f"{failure.stage}: {failure}")
         for line in failure.hint.splitlines():
             log.line(f"   {line}")
         log.line(f"E: the build of {job.source.name} ended in stage {failure.stage}")
@@ -292,7 +293,14 @@ def install_dependencies(job: Job) -> None:
         described.write_text(request.as_dsc())
         with hostile_tree.directory(job.session.root, "var/tmp") as place:
             hostile_tree.copy_in(described, place, described.name)
-            job.session.apt_get("build-dep", f"--host-architecture={job.architecture}", f"/var/tmp/{described.name}")
+            with job.log.heard() as said:
+                try:
+                    job.session.apt_get(
+                        "build-dep", f"--host-architecture={job.architecture}", f"/var/tmp/{described.name}"
+                    )
+                except Problem:
+                    reason = apt.unmet(said.decode(errors="replace"))
+                    raise Problem(f"The build dependencies cannot be installed: {reason}") from None
             os.unlink(described.name, dir_fd=place)
     job.summary.note_seconds("Install-Time", time.monotonic() - started)
 
@@ -368,14 +376,16 @@ def run_build(job: Job) -> None:
     finally:
         job.summary.note_seconds("Build-Time", time.monotonic() - started)
     job.log.subsection("Finished")
-    _note_space(job)
+    with suppress(Problem):  # one figure less
+        _note_space(job)
 
 
 def _note_space(job: Job) -> None:
     # By the session's own du, which may have been replaced; and what it counts may be gone.
     kilobytes = None
-    with suppress(Problem):
-        kilobytes = re.match(r"[0-9]{1,15}(?=\s)", job.session.output("du", "-sk", job.build_directory))
+    for directory in (job.build_directory, job.place):  # the build may have renamed or removed its own tree
+        with suppress(Problem):
+            kilobytes = kilobytes or re.match(r"[0-9]{1,15}(?=\s)", job.session.output("du", "-sk", directory))
     job.summary.kilobytes = int(kilobytes[0]) if kilobytes else 0
     job.summary.fields["Build-Space"] = job.summary.fields["Space"] = str(job.summary.kilobytes)
 

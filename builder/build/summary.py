@@ -6,7 +6,8 @@ import time
 from dataclasses import dataclass, field
 from enum import Enum
 
-from builder.log import BuildLog, printable, timestamp
+from builder.log import BuildLog, timestamp
+from builder.problems import printable
 
 
 class Status(Enum):

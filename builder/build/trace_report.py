@@ -11,7 +11,7 @@ from builder.build.job import Job
 from builder.build.summary import Status
 from builder.debian import base_facts, dpkg_database
 from builder.debian.depends import WantedPackages
-from builder.log import printable
+from builder.problems import printable
 from builder.trace import page, usage
 from builder.trace.usage import Usage, UsedFile
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from builder.build import extra_repositories
 from builder.build.job import Job
 from builder.build.summary import Status
-from builder.debian import base_facts
+from builder.debian import apt, base_facts
 from builder.problems import Problem
 
 REPOSITORY_HINT = """\
@@ -26,11 +26,13 @@ def bring_up_to_date(job: Job) -> None:
     # The base knows no packages of an architecture that it did not have.
     if options.apt_update is not False or options.extra_repositories or adds_architecture:
         with job.part("apt-get-update", Status.GIVEN_BACK):
-            try:
-                job.session.apt_get("update")
-            except Problem as problem:
-                hint = REPOSITORY_HINT if options.extra_repositories else ""
-                raise Problem("The archives' lists cannot be had, or are not signed as they must be", hint) from problem
+            with job.log.heard() as said:
+                try:
+                    job.session.apt_get("update")
+                except Problem:
+                    reason = apt.why(said.decode(errors="replace"))
+                    hint = REPOSITORY_HINT if options.extra_repositories and reason == apt.NOT_SIGNED else ""
+                    raise Problem(f"The archives' lists cannot be had: {reason}", hint) from None
     if options.apt_upgrade:
         with job.part("apt-get-dist-upgrade", Status.GIVEN_BACK):
             job.session.apt_get("dist-upgrade")

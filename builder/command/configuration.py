@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from builder import hostile_tree
-from builder.problems import Problem
+from builder.problems import Misuse, Problem
 
 SYSTEM = Path("/etc/cowfs/cowbuild.toml")
 
@@ -71,6 +71,13 @@ def parsers_of(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParse
                 if parser not in found.values():
                     found[verb] = parser
     return found
+
+
+def parser_of(top: argparse.ArgumentParser, verb: str) -> argparse.ArgumentParser:
+    """The parser of a verb, by any of its names."""
+    [verbs] = [action for action in top._actions if isinstance(action, argparse._SubParsersAction)]
+    parser: argparse.ArgumentParser = verbs.choices[verb]
+    return parser
 
 
 def options_of(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
@@ -176,25 +183,26 @@ def _read(path: Path, parsers: Mapping[str, argparse.ArgumentParser]) -> dict[st
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except tomllib.TOMLDecodeError as error:
-        raise Problem(f"{path} is not TOML: {error}", "Text is in quotes; switches are true or false.") from None
+        raise Misuse(f"{path} is not TOML: {error}", "Text is in quotes; switches are true or false.") from None
     except UnicodeDecodeError:
-        raise Problem(f"{path} is not text in UTF-8") from None
+        raise Misuse(f"{path} is not text in UTF-8") from None
     except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists in lists
-        raise Problem(f"{path} is TOML that nothing here can be set by") from None
+        raise Misuse(f"{path} is TOML that nothing here can be set by") from None
     except OSError as error:
         raise Problem(f"Cannot read {path}: {error.strerror or error}") from None
     settings: dict[str, dict[str, Setting]] = {}
     for table, key, value in _pairs(said, parsers):
         where = f"{path}, line {_line(text, table, key)}"
         if table not in parsers:
-            raise Problem(f"{where}: there is no table [{table}]", _similar(table, list(parsers)))
+            raise Misuse(f"{where}: there is no table [{table}]", _similar(table, list(parsers)))
         options = options_of(parsers[table])
         if key not in options:
-            raise Problem(f"{where}: there is no option {_shown(table, key)}", _hint(table, key, parsers))
+            raise Misuse(f"{where}: there is no option {_shown(table, key)}", _hint(table, key, parsers))
         try:
             setting = Setting(_value(options[key], value), value, where)
         except (ValueError, argparse.ArgumentTypeError) as error:
-            raise Problem(f"{where}: {_shown(table, key)} must be {error}") from None
+            reason = str(error).removeprefix("must be ")
+            raise Misuse(f"{where}: {_shown(table, key)} must be {reason}") from None
         settings.setdefault(table, {})[options[key].dest] = setting
     return settings
 
@@ -233,6 +241,8 @@ def _value(action: argparse.Action, written: Any) -> Any:
         return Replaced(_converted(action, each) for each in written)
     if (made := _made_of_text(action)) is not None and not isinstance(written, str):
         _demand(list, written)
+        for each in written:
+            _converted(action, each)
         return made(written)
     return _converted(action, written)
 
@@ -257,6 +267,9 @@ def _converted(action: argparse.Action, written: Any) -> Any:
 
 
 def _demand(kind: Any, written: Any) -> None:
+    texts = [written] if isinstance(written, str) else written if isinstance(written, list) else []
+    if any(isinstance(each, str) and "\0" in each for each in texts):
+        raise ValueError("text without the character 0")
     fits = isinstance(written, (int, float) if kind is float else kind) and isinstance(written, bool) == (kind is bool)
     if not fits or (kind is list and not all(isinstance(each, str) for each in written)):
         raise ValueError(f"{IN_WORDS[kind]}, not {json.dumps(written, default=str)}")

@@ -14,14 +14,15 @@ from pathlib import Path
 from builder import private, user_namespace
 from builder.build import cross, hooks, obtain, stages
 from builder.build.binnmu import Rebuild
-from builder.build.job import TESTERS, BuildOptions, Test, check_options, check_without_base
+from builder.build.job import TESTERS, BuildOptions, Test, check_options, check_request
 from builder.command import configuration, options, side_by_side
 from builder.debian import apt, architectures, base_facts, make_base
 from builder.interop import pbuilder, schroot
 from builder.log import timestamp
-from builder.problems import Interrupted, Problem
+from builder.problems import Interrupted, Misuse, Problem
 from builder.session import interactive, supervisor
 from builder.store import bases, dependency_layers, kept_sessions
+from cowfs import endings
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,8 @@ def _base_options(arguments: argparse.Namespace, suite: str) -> make_base.BaseOp
 
 def _create(arguments: argparse.Namespace, words: Sequence[str], inside: Inside | None) -> int:
     target: str = arguments.target
-    path = options.path(target) if bases.is_path(target) else None
+    make_base.check_keyring(arguments.keyring)
+    path = _path(target) if bases.is_path(target) else None
     if path is not None:
         make_base.check_free(path)
     elif target in bases.names():
@@ -124,7 +126,7 @@ def _home(name: str) -> Path:
     """The directory of a base that is to be replaced; Problem when it has no name, for then it cannot be."""
     user_namespace.check_fuse()
     if bases.is_path(name):
-        raise Problem("Only a base with a name can be replaced", "cowbuild list")
+        raise Misuse("Only a base with a name can be replaced", "cowbuild list")
     bases.find(name)
     return bases.directory(name)
 
@@ -136,6 +138,7 @@ def _build(arguments: argparse.Namespace, words: Sequence[str], inside: Inside |
         for each in packages:
             obtain.check_package(each)
         if arguments.base is None:
+            check_request(_build_options(arguments, Path(package), None))
             arguments.base = _usual_base(arguments)
             at = words.index("build") + 1
             words = [*words[:at], "--base", arguments.base, *words[at:]]
@@ -173,7 +176,6 @@ def _usual_base(arguments: argparse.Namespace) -> str:
     if len(others) == 1:
         print(f"cowbuild: there is no base {name}; using {others[0]}, of the same suite and architecture", flush=True)
         return others[0]
-    check_without_base(_build_options(arguments, Path(arguments.packages[0]), None))
     for each in arguments.packages:
         obtain.check_obtainable(each, suite, source_options=(*arguments.dpkg_source_opt, *arguments.dpkg_source_opts))
     several = f" (--base takes one of those that fit: {', '.join(others)})" if others else ""
@@ -185,11 +187,15 @@ def _usual_base(arguments: argparse.Namespace) -> str:
 
 
 def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path | None) -> BuildOptions:
-    host = cross.host(arguments.host, arguments.arch, tree)
+    """What is asked for over a base; None: over the usual one, which may have to be made yet."""
+    if tree is not None:
+        host = cross.host(arguments.host, arguments.arch, tree)
+    else:
+        host = arguments.host if arguments.host != (arguments.arch or architectures.machine()) else None
     return BuildOptions(
         dsc=dsc,
         base=tree or Path(),
-        output=arguments.output,
+        output=_output(arguments),
         host=host,
         build_any=arguments.arch_any,
         build_all=host is None if arguments.arch_all is None else arguments.arch_all,
@@ -231,6 +237,19 @@ def _build_options(arguments: argparse.Namespace, dsc: Path, tree: Path | None) 
         one_of_several=arguments.only is not None,
         verbose=arguments.verbose,
     )
+
+
+def _output(arguments: argparse.Namespace) -> Path:
+    if arguments.output is not None:
+        return _path(arguments.output)
+    return obtain.output_of(arguments.packages[arguments.only or 0])
+
+
+def _path(text: str) -> Path:
+    try:
+        return options.path(text)
+    except argparse.ArgumentTypeError as error:
+        raise Misuse(f"The path {text!r} {error}") from None
 
 
 def _tests(arguments: argparse.Namespace) -> tuple[Test, ...]:
@@ -356,6 +375,11 @@ PRINTING = ("completion", "config", "schroot-config")
 
 
 def main() -> int:
+    """Run the command; the exit code. 1: it could not be done, 2: what was asked for makes no sense."""
+    return endings.run("cowbuild", _main)
+
+
+def _main() -> int:
     # Where chroot and ip are; a plain user's search path lacks it.
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     words = sys.argv[1:]
@@ -384,7 +408,7 @@ def main() -> int:
         print(f"cowbuild: {problem}", file=sys.stderr)
         for line in problem.hint.splitlines():
             print(f"    {line}", file=sys.stderr)
-        return 1
+        return problem.exit_code
     except Interrupted as interrupted:
         return 128 + interrupted.signal_number
 

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 from builder.build import hooks
 from builder.build.job import PLACE, PURGE, TESTERS
-from builder.command import configuration
+from builder.command import configuration, values
 from builder.debian import apt
 from builder.store import dependency_layers
 from cowfs import __version__
@@ -30,7 +30,7 @@ BUILD_USAGE = "cowbuild build [OPTIONS] [PACKAGE...]"
 
 BUILD_DESCRIPTION = """\
 Build a source package in a session over a base. Exit codes as sbuild's: 0 successful or skipped, 1 failed, 2 attempted
-(the package's build failed), 3 given back (the package is not to blame).
+(the package's build failed) or asked for what makes no sense, 3 given back (the package is not to blame).
 """
 
 CONFIG = """\
@@ -52,6 +52,13 @@ Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 YES_OR_NO = argparse.BooleanOptionalAction
 
 
+# mmdebstrap's.
+VARIANTS = (
+    *("extract", "custom", "essential", "apt", "required", "minbase", "buildd", "important", "debootstrap", "-"),
+    "standard",
+)
+
+
 def parse(words: Sequence[str]) -> argparse.Namespace:
     """What the command line says, over what the configuration says.
 
@@ -61,8 +68,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     asked = parser()
     told: str | None = _parse(asked, words).configuration
     settings = configuration.read(asked) if told is None else configuration.from_text(told, asked)
+    if told is None:
+        values.check_settings(settings)
     configuration.apply(settings, asked)
     arguments = _parse(asked, words)
+    values.check_arguments(arguments, configuration.parser_of(asked, arguments.verb))
     arguments.settings = settings
     arguments.configured = ["--configuration", configuration.as_text(settings)]
     return arguments
@@ -74,7 +84,9 @@ def _parse(asked: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
     if left and arguments.verb == "build" and not any(word.startswith("-") for word in left):
         arguments.packages = [*arguments.packages, *left]
     elif left:
-        asked.error(f"unrecognized arguments: {' '.join(left)}")
+        before_verb = list(words[: words.index(arguments.verb)])
+        verb = asked if left[0] in before_verb else configuration.parser_of(asked, arguments.verb)
+        verb.error(f"unrecognized arguments: {' '.join(left)}")
     return arguments
 
 
@@ -124,7 +136,7 @@ def _add_create(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("target", metavar="BASE", help="a name, or the directory to make")
     verb.add_argument("--suite", "-d", "--dist", help="the Debian release; default: the machine's")
     verb.add_argument("--arch", metavar="A", help="its architecture; default: the machine's")
-    verb.add_argument("--variant", default="buildd", help="mmdebstrap's variant; default: buildd")
+    verb.add_argument("--variant", metavar="V", choices=VARIANTS, default="buildd", help="default: buildd")
     verb.add_argument("--include", metavar="P,P", type=comma_list, default=(), help="packages to have in it")
     verb.add_argument("--components", metavar="C,C", type=comma_list, default=("main",), help="default: main")
     verb.add_argument("--mirror", metavar="URI", help="default: as the machine's apt is set up")
@@ -195,10 +207,10 @@ def _add_build(verb: argparse.ArgumentParser) -> None:
         help="a .dsc, a source tree, NAME or NAME_VERSION; default: .",
     )
     verb.add_argument("--base", "-c", "--chroot", metavar="BASE", help="a name or a directory; default: SUITE-ARCH")
-    verb.add_argument("--dist", "-d", metavar="SUITE", help="where no base is given; default: the machine's suite")
+    verb.add_argument("--dist", "-d", metavar="SUITE", help="without --base; default: the machine's suite")
     verb.add_argument("--arch", "--build", metavar="A", help="the base's architecture; default: the machine's")
     verb.add_argument("--host", metavar="A", help="cross build for this architecture")
-    verb.add_argument("--output", "--build-dir", metavar="DIR", type=path, default=Path.cwd(), help="default: here")
+    verb.add_argument("--output", "--build-dir", metavar="DIR", help="default: here; a tree's parent")
     verb.add_argument("--parallel", metavar="N", type=int, default=1, help="of several packages so many at a time")
     verb.add_argument("--log", action=YES_OR_NO, default=True, help="a log file beside the artifacts")
     verb.add_argument("--nolog", "-n", action="store_false", dest="log", default=True, help="as --no-log")
@@ -285,7 +297,12 @@ def _add_hooks(group: argparse._ArgumentGroup) -> None:
 
 
 def path(text: str) -> Path:
-    return Path(os.path.abspath(os.path.expanduser(text)))
+    if not text:
+        raise argparse.ArgumentTypeError("must be a path, not nothing")
+    try:
+        return Path(os.path.abspath(os.path.expanduser(text)))
+    except FileNotFoundError:
+        raise argparse.ArgumentTypeError("must be an absolute path: the current directory is gone") from None
 
 
 def comma_list(text: str) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from builder.build.summary import Status
 from builder.problems import Interrupted
 from builder.screen import STAGE, clock, lively
+from cowfs import endings
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -50,7 +51,11 @@ class Board:
     """Where one reads how the builds are: a line when one begins or ends, and a table after the last."""
 
     def say(self, text: str) -> None:
-        print(text, flush=True)
+        try:
+            print(text, flush=True)
+        except BrokenPipeError:
+            # Whoever was reading has gone; the builds go on.
+            endings.nobody_reads()
 
     def show(self, packages: Sequence[Package]) -> None:
         """As they are now."""

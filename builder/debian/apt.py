@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from debian.deb822 import Deb822
 
 from builder.problems import Problem
 from builder.process import output
@@ -22,6 +25,22 @@ OPTIONS = (
     *("-o", "APT::Keep-Downloaded-Packages=false"),
     *("-o", "Dpkg::Use-Pty=0"),
     *("-o", "Dpkg::Options::=--force-confold"),
+)
+UNREACHABLE = (
+    "Temporary failure resolving|Could not (resolve|connect)|Unable to connect|Connection (failed|timed out)"
+    "|Network is unreachable|Cannot initiate the connection"
+)
+NOT_SIGNED = "they are not signed as they must be"
+
+# What apt says of a failure -> the reason in words; the first that is found. A full disk looks like a wrong signature.
+REASONS = (
+    ("No space left on device|Disk quota exceeded", "the disk is full"),
+    (UNREACHABLE, "an archive cannot be reached over the network"),
+    ("does not have a Release file|no longer has a Release file", "there is no such suite at that address"),
+    ("is not signed|NO_PUBKEY|BADSIG|EXPKEYSIG|signatures couldn't be verified", NOT_SIGNED),
+    ("Release file .* (is expired|is not valid yet)", "a Release file is too old, or the clock is wrong"),
+    ("Unable to find a source package", "there is no such package"),
+    ("Version .* for .* was not found|Can not find version", "there is no such version"),
 )
 ENVIRONMENT = {"DEBIAN_FRONTEND": "noninteractive", "DEBCONF_NONINTERACTIVE_SEEN": "true"}
 
@@ -96,29 +115,91 @@ def machine_suite() -> str:
     raise Problem("The machine's own suite is not known", "Say --suite NAME, and --mirror URI.")
 
 
+def why(said: str) -> str:
+    """The reason, in words, why apt-get failed that said this."""
+    for pattern, reason in REASONS:
+        if re.search(pattern, said):
+            return reason
+    errors = re.findall(r"^E: (.*)", said, re.MULTILINE)
+    return errors[-1] if errors else "apt-get gives no reason"
+
+
+def unmet(said: str) -> str:
+    """Which dependencies apt-get could not satisfy, or why else it failed."""
+    listed = re.search(r"have unmet dependencies:\n((?: .*\n)+)", said)
+    if listed is None:
+        return why(said)
+    return "; ".join(" ".join(line.split(" : ")[-1].split()) for line in listed[1].splitlines())
+
+
+def _private(place: Path, lines: Sequence[str]) -> list[str]:
+    """Options with which apt-get knows these lines of sources.list alone, and keeps what it fetches in `place`."""
+    for needed in ("lists/partial", "cache/archives/partial", "parts"):
+        (place / needed).mkdir(parents=True)
+    (place / "sources.list").write_text("\n".join(lines) + "\n")
+    (place / "status").touch()
+    settings = {
+        "Dir::Etc::sourcelist": place / "sources.list",
+        "Dir::Etc::sourceparts": place / "parts",
+        "Dir::State::lists": place / "lists",
+        "Dir::State::status": place / "status",
+        "Dir::Cache": place / "cache",
+        # The user _apt may not read a private directory.
+        "APT::Sandbox::User": "root",
+        "Acquire::Languages": "none",
+        # What cannot be reached is otherwise passed over.
+        "APT::Update::Error-Mode": "any",
+    }
+    return [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+
+
+def check_suite(
+    suite: str, lines: Sequence[str], architecture: str, components: Sequence[str], keyring: Path, directory: Path
+) -> None:
+    """Problem where a suite that these lines name is not to be had, or has not the architecture or the components.
+
+    Only its Release file is fetched, into the private `directory`.
+    """
+    options = [
+        *_private(directory, lines),
+        *("-o", f"Dir::Etc::trusted={keyring}", "-o", f"Dir::Etc::trustedparts={directory / 'parts'}"),
+        *("-o", f"APT::Architecture={architecture}", "-o", f"APT::Architectures={architecture}"),
+        *("-o", "Acquire::IndexTargets::deb::Packages::DefaultEnabled=false"),
+    ]
+    update = ["apt-get", "-q", *options, "update"]
+    done = subprocess.run(
+        update,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    where = " or ".join(sorted({word for line in lines for word in line.split() if "://" in word or ":/" in word}))
+    if done.returncode != 0:
+        raise Problem(f"The suite {suite} cannot be had from {where}: {why(done.stdout)}")
+    for file in (directory / "lists").glob("*Release"):
+        release = Deb822(file.read_bytes())
+        if suite not in (release.get("Suite"), release.get("Codename")):
+            continue
+        for what, wanted, field in (
+            ("architecture", [architecture], "Architectures"),
+            ("component", components, "Components"),
+        ):
+            known = release.get(field, "").split()
+            if missing := [each for each in wanted if known and each not in known]:
+                raise Problem(f"The suite {suite} has no {what} {missing[0]}", f"It has: {' '.join(known)}")
+
+
 def download_source(name: str, version: str | None, suite: str, directory: Path, mirror: str | None = None) -> Path:
     """Fetch a source package into `directory`, checked against the archive's signature, and return its .dsc.
 
     The machine's own apt configuration is read and not touched: lists and cache are private, below `directory`/apt.
     Problem when it cannot be had.
     """
-    private = directory / "apt"
-    for needed in ("lists/partial", "cache/archives/partial", "parts"):
-        (private / needed).mkdir(parents=True)
     lines = sources(suite, mirror=mirror, kind=f"deb-src [signed-by={KEYRING}]")
-    (private / "sources.list").write_text("\n".join(lines) + "\n")
-    (private / "status").touch()
-    settings = {
-        "Dir::Etc::sourcelist": private / "sources.list",
-        "Dir::Etc::sourceparts": private / "parts",
-        "Dir::State::lists": private / "lists",
-        "Dir::State::status": private / "status",
-        "Dir::Cache": private / "cache",
-        # The user _apt may not read a private directory.
-        "APT::Sandbox::User": "root",
-        "Acquire::Languages": "none",
-    }
-    options = [word for key, value in settings.items() for word in ("-o", f"{key}={value}")]
+    options = _private(directory / "apt", lines)
     before = set(directory.glob("*.dsc"))
     for step in (["update"], ["source", "--download-only", name if version is None else f"{name}={version}"]):
         done = subprocess.run(
@@ -130,7 +211,8 @@ def download_source(name: str, version: str | None, suite: str, directory: Path,
             check=False,
         )
         if done.returncode != 0:
-            raise Problem(f"Cannot fetch the source package {name} from {suite}", done.stderr.strip())
+            reason = why(done.stdout + done.stderr)
+            raise Problem(f"Cannot fetch the source package {name} from {suite}: {reason}", done.stderr.strip())
     fetched = set(directory.glob("*.dsc")) - before
     if len(fetched) != 1:
         raise Problem(f"apt fetched no source package {name} from {suite}")

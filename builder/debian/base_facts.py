@@ -12,14 +12,11 @@ from debian.deb822 import Deb822
 from builder import hostile_tree, private
 from builder.debian import dpkg_database
 from builder.debian.dsc import ARCHITECTURE
-from builder.problems import Problem
+from builder.problems import Misuse, Problem
 
 ONE_LINE_SOURCE = re.compile(r"\s*deb\s+(?:\[[^]]*\]\s*)?\S+\s+(?P<suite>\S+)")
 SOURCES_LIMIT = 1024 * 1024
 """Bytes that a file of apt's sources may have."""
-# mmdebstrap, and what it copies into the base, ask the resolver of the network that they have.
-MOUNT_RESOLVER = '[ ! -e /etc/resolv.conf ] || mount -n --bind "$1" /etc/resolv.conf; shift; exec "$@"'
-WITH_RESOLVER = ("unshare", "--mount", "--propagation=slave", "--", "sh", "-ec", MOUNT_RESOLVER, "sh")
 
 
 def check_ours(base: Path) -> None:
@@ -41,7 +38,7 @@ def architecture(base: Path) -> str:
             said = re.search(rb"\nArchitecture: ([a-z0-9][a-z0-9-]*) *\n", found[0])
             if said:
                 return said[1].decode()
-    raise Problem(f"{base} is not a Debian base", "Make one: cowbuild create DIRECTORY --suite SUITE")
+    raise Misuse(f"{base} is not a Debian base", "Make one: cowbuild create DIRECTORY --suite SUITE")
 
 
 def foreign_architectures(base: Path) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,13 +17,16 @@ from builder.problems import Problem
 # What every build has without saying so (Debian Policy 4.2), and what dpkg-buildpackage becomes root with.
 IMPLICIT = "build-essential:native, fakeroot:native"
 
+# Whether there is such a package, version or profile is apt's to say.
 RELATION = re.compile(
-    r"[A-Za-z0-9][A-Za-z0-9+.-]*(:[a-z0-9-]+)?"
-    r"(\s*\(\s*(<<|<=|=|>=|>>|<|>)\s*[0-9A-Za-z.+~:-]+\s*\))?"
-    r"(\s*\[[\sA-Za-z0-9!-]+\])?(\s*<[\sA-Za-z0-9!.+-]+>)*",
-    re.ASCII,
+    r"""
+    [A-Za-z0-9][A-Za-z0-9+.-]* (:[a-z0-9-]+)?
+    (\s* \( \s* (<<|<|<=|=|>=|>|>>) \s* ([0-9]+:)?[0-9A-Za-z.+~-]+ \s* \) )?
+    (\s* \[ \s* !?[a-z0-9-]+ (\s+ !?[a-z0-9-]+)* \s* \] )?
+    (\s* < \s* !?[a-z0-9+.-]+ (\s+ !?[a-z0-9+.-]+)* \s* > )*
+    """,
+    re.VERBOSE | re.ASCII,
 )
-"""One of the alternatives, Debian Policy 7.1."""
 
 Relation = Mapping[str, Any]
 """One alternative, as python-debian parses it: name, archqual, version, arch, restrictions."""
@@ -80,7 +84,7 @@ def requested(
 
 
 def _holding(fields: Iterable[str], choice: Choice) -> list[str]:
-    table = DpkgArchTable.load_arch_table()
+    table = _table()
     held = []
     for field in fields:
         if not (text := _one_line(field)):
@@ -95,11 +99,33 @@ def _holding(fields: Iterable[str], choice: Choice) -> list[str]:
 
 def _parsed(text: str) -> Sequence[Sequence[Relation]]:
     """Problem for what is no relation: python-debian would hand it on as it is."""
-    groups = [group for group in text.split(",") if group.strip()]
-    for part in "|".join(groups).split("|"):
-        if groups and not RELATION.fullmatch(part.strip()):
-            raise Problem(f"A build dependency cannot be understood: {part.strip():.200}")
+    if (wrong := misunderstood(text)) is not None:
+        raise Problem(f"A build dependency cannot be understood: {wrong:.200}")
+    groups = _groups(text)
     return PkgRelation.parse_relations(",".join(groups)) if groups else []
+
+
+def misunderstood(field: str) -> str | None:
+    """The first relation in a field that makes no sense (Debian Policy 7.1); None where all do. Empty ones are none."""
+    parts = (part.strip() for group in _groups(field) for part in group.split("|"))
+    return next((part for part in parts if not RELATION.fullmatch(part)), None)
+
+
+def _groups(field: str) -> list[str]:
+    return [group for group in field.split(",") if group.strip()]
+
+
+@functools.cache
+def _table() -> DpkgArchTable:
+    return DpkgArchTable.load_arch_table()
+
+
+def is_architecture(name: str) -> bool:
+    """Whether dpkg knows an architecture of that name, which is no wildcard."""
+    try:
+        return bool(_table().dpkg_arch_to_multiarch(name))
+    except KeyError:
+        return False
 
 
 def _one_line(field: str) -> str:

@@ -11,8 +11,7 @@ from pathlib import Path
 from debian.deb822 import Deb822, GpgInfo
 
 from builder import hostile_tree
-from builder.log import printable
-from builder.problems import Problem
+from builder.problems import Problem, printable
 
 TEXT_LIMIT = 16 * 1024 * 1024
 """Bytes of a .dsc or .changes. They are text of some kilobytes; who makes a larger one is up to something."""
@@ -100,11 +99,19 @@ def read(dsc: Path) -> SourcePackage:
     )
 
 
+def decoded(text: bytes) -> str:
+    """Text of a .dsc or .changes; dpkg takes what is not UTF-8, too: names of people in old packages."""
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        return text.decode("latin-1")
+
+
 def fields(text: bytes, where: str) -> Mapping[str, str]:
     """The fields of a .dsc or .changes, names in any case, without a signature. Problem. `where` names it."""
     try:
         # python-debian would guess at what is not UTF-8.
-        return Deb822(text.decode(errors="replace").encode())
+        return Deb822(decoded(text).encode())
     except (ValueError, EOFError):
         raise Problem(f"{where} is not what its name says: it has no fields") from None
 

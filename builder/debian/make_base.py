@@ -10,12 +10,16 @@ from pathlib import Path
 
 from builder import network
 from builder.debian import apt, architectures
-from builder.debian.base_facts import WITH_RESOLVER
-from builder.problems import Problem
+from builder.problems import Misuse, Problem
 
 # fakeroot is what dpkg-buildpackage becomes root with; having it here saves installing it in every session. With passwd
 # autopkgtest and sbuild make users and groups; apt brought it until Debian 12.
 INCLUDED = ("fakeroot", "passwd")
+
+
+# mmdebstrap, and what it copies into the base, ask the resolver of the network that they have.
+MOUNT_RESOLVER = '[ ! -e /etc/resolv.conf ] || mount -n --bind "$1" /etc/resolv.conf; shift; exec "$@"'
+WITH_RESOLVER = ("unshare", "--mount", "--propagation=slave", "--", "sh", "-ec", MOUNT_RESOLVER, "sh")
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,15 @@ def check_free(target: Path) -> None:
     if target.is_symlink() or target.exists():
         raise Problem(f"{target} exists already", "A base is made whole and under a new name.")
     if not target.parent.is_dir():
-        raise Problem(f"{target.parent} is not a directory")
+        raise Misuse(f"{target.parent} is not a directory")
+
+
+def check_keyring(keyring: Path) -> None:
+    """Misuse where there is none; Problem where it is Debian's that is missing."""
+    if keyring == apt.KEYRING and not keyring.exists():
+        raise Problem(f"The keyring {keyring} is missing", "apt-get install debian-archive-keyring")
+    if not keyring.is_file():
+        raise Misuse(f"There is no keyring {keyring}", "--keyring FILE")
 
 
 def create(options: BaseOptions, directory: Path) -> Path:
@@ -44,9 +56,9 @@ def create(options: BaseOptions, directory: Path) -> Path:
 
     Problem when mmdebstrap is missing or fails.
     """
-    if not options.keyring.exists():
-        raise Problem(f"The keyring {options.keyring} is missing", "apt-get install debian-archive-keyring")
     lines = apt.sources(options.suite, mirror=options.mirror, components=options.components)
+    architecture = options.architecture or architectures.machine()
+    apt.check_suite(options.suite, lines, architecture, options.components, options.keyring, directory / "release")
     made = directory / "base"
     command: list[str | Path] = [
         "mmdebstrap",

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from builder.debian import architectures
 from builder.debian.base_facts import architecture
-from builder.problems import Problem
+from builder.problems import Misuse, Problem
 from builder.process import output
 from builder.session.sandbox import DEVICES_SCRIPT
 from builder.session.session import mounted
@@ -51,7 +51,7 @@ def check_verb(words: Sequence[str]) -> None:
     """Problem for a verb that pbuilder does not have, or that needs more than a session."""
     verb = words[0].removeprefix("--") if words else ""
     if verb not in VERBS:
-        raise Problem(
+        raise Misuse(
             f"pbuilder's {verb or 'verb'} does not work in a session, only {', '.join(VERBS)}",
             "Bases are made and changed by cowbuild create, update, and shell --save.",
         )

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 
 from builder.debian import architectures, base_facts
-from builder.problems import Problem
+from builder.problems import Misuse, Problem
 from builder.store import bases
 from builder.user_namespace import is_machine_root
 
@@ -48,7 +48,7 @@ def entry(text: str, name: str | None, quota: str | None) -> tuple[str, str]:
         # With a directory's, sbuild --dist finds it.
         name = f"{suite}-{architecture}" if bases.is_path(text) else text
     if not bases.NAME.fullmatch(name):
-        raise Problem(f"{name!r} cannot be the name of a chroot", "Letters, digits and + . _ - only.")
+        raise Misuse(f"{name!r} cannot be the name of a chroot", "Letters, digits and + . _ - only.")
     content = ENTRY.format(
         made_by=MADE_BY,
         name=name,

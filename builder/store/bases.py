@@ -22,7 +22,7 @@ from pathlib import Path
 
 from builder import private
 from builder.debian import base_facts
-from builder.problems import Problem
+from builder.problems import Misuse, Problem
 from builder.process import output
 from builder.store import kept_sessions
 from builder.user_namespace import is_machine_root
@@ -54,7 +54,7 @@ def fitting(suite: str, architecture: str) -> list[str]:
 def directory(name: str) -> Path:
     """The directory of a name, made where it is missing. Problem for a name that cannot be one."""
     if not NAME.fullmatch(name):
-        raise Problem(f"{name!r} cannot be the name of a base", "Letters, digits and + . _ - only.")
+        raise Misuse(f"{name!r} cannot be the name of a base", "Letters, digits and + . _ - only.")
     private.make(bases_directory())
     return private.make(bases_directory() / name)
 
@@ -83,7 +83,7 @@ def find(text: str) -> Path:
         return Path(text).absolute()
     if not NAME.fullmatch(text) or not (bases_directory() / text / "current").exists():
         known = ", ".join(names()) or "none yet"
-        raise Problem(f"There is no base {text}", f"Bases: {known}. Make it: cowbuild create {text} --suite SUITE")
+        raise Misuse(f"There is no base {text}", f"Bases: {known}. Make it: cowbuild create {text} --suite SUITE")
     return (bases_directory() / text / "current").resolve()
 
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from builder import private, records
-from builder.problems import Problem
+from builder.problems import Misuse
 from builder.user_namespace import is_machine_root
 
 INFO = "session.info"
@@ -78,7 +78,7 @@ def find(name: str) -> KeptSession:
         if each.name == name:
             return each
     known = ", ".join(each.name for each in every()) or "none"
-    raise Problem(f"There is no kept session {name}", f"Sessions: {known}")
+    raise Misuse(f"There is no kept session {name}", f"Sessions: {known}")
 
 
 def discard(name: str) -> None:

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 
 import trio
 
-from cowfs import __version__
+from cowfs import __version__, endings
 from cowfs.base_list import split, split_bases, unescaped
 from cowfs.command import variation_options
 from cowfs.command.verbs import VERBS, parser_of, summary
@@ -73,9 +73,13 @@ def main(arguments: list[str] | None = None, *, staged: bool = True) -> int:
 
     ``staged``: as in MountRequest.
     """
-    arguments = sys.argv[1:] if arguments is None else arguments
+    words = sys.argv[1:] if arguments is None else arguments
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # or nobody learns how a program ended, wait(2)
+    return endings.run("cowfs", lambda: _main(words, staged=staged))
+
+
+def _main(arguments: list[str], *, staged: bool) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="surrogateescape")  # names of files are bytes
     verb = VERBS.get(arguments[0]) if arguments else None
@@ -89,14 +93,6 @@ def main(arguments: list[str] | None = None, *, staged: bool = True) -> int:
     except (LayerError, MountError, NoStatisticsError, TraceError) as error:
         print(f"cowfs: {_said(error)}", file=sys.stderr)
         return 1
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing more to say, not even at exit
-        return 1
-    except OSError as error:
-        print(f"cowfs: {_sentence(error)}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 def _said(error: Exception) -> str:
@@ -236,6 +232,9 @@ def _serve(request: MountRequest, when_mounted: Callable[[], None]) -> None:
 
 def _in_background(request: MountRequest) -> int:
     """Serve in a daemon; return when the mount answers, or say why it does not."""
+    paths = {name: getattr(request, name) for name in ("mountpoint", "layer", "upper", "work", "trace")}
+    absolute = {name: path.absolute() for name, path in paths.items() if path is not None}
+    request = replace(request, bases=[base.absolute() for base in request.bases], **absolute)
     reader, writer = os.pipe()
     if os.fork() == 0:
         os.close(reader)

@@ -49,6 +49,15 @@ def test_a_signal_ends_all_of_them(work: Workplace, number: signal.Signals) -> N
 def test_none_is_begun_where_one_is_nothing(work: Workplace) -> None:
     [first] = sources(work, {"one": "true"})
     code, printed = work.build([first, Path("missing.dsc")])
-    assert code == 1
+    assert code == 3
     assert "There is no file missing.dsc" in printed
     assert not list(work.output.iterdir())
+
+
+def test_builds_go_on_when_nobody_reads_any_more(work: Workplace) -> None:
+    packages = sources(work, {"one": "true", "two": "true"})
+    with work.start(packages, "--parallel", "2") as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.wait() == 0
+    assert sorted(path.name.split("_")[0] for path in work.output.glob("*.deb")) == ["one", "two"]

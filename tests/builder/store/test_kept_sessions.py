@@ -30,7 +30,7 @@ def test_a_failed_session_is_kept_entered_forked_and_discarded(work: Workplace) 
 
     assert cowbuild(work, "discard", name).returncode == 0
     assert cowbuild(work, "sessions").stdout == ""
-    assert cowbuild(work, "enter", name, "true").returncode == 1
+    assert cowbuild(work, "enter", name, "true").returncode == 2
     assert list((work.state / "cowfs/sessions").iterdir()) == []
 
 

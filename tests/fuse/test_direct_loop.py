@@ -227,7 +227,7 @@ def test_a_killed_caller_is_let_go_with_or_without_an_interruption(
     assert kernel.ask(Opcode.GETATTR, 1, abi.GETATTR_IN.pack(0, 0, 0))[0] == 0
 
 
-@pytest.mark.parametrize("thread", [0, 2**31 - 1, os.getpid()])
+@pytest.mark.parametrize("thread", [0, 2**31 - 1, os.getpid()], ids=["none", "gone", "own"])
 def test_a_caller_of_whom_nothing_is_known_is_not_being_killed(thread: int) -> None:
     assert not is_being_killed(thread)
 

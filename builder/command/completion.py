@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from builder.command import configuration, options
+from builder.command import configuration
 from builder.problems import Problem
 
 # What stands for a word of this kind, after each shell's own function for it: names are asked for when they are wanted.
@@ -41,8 +41,8 @@ _cowbuild_sessions() { compadd -- ${(f)"$(cowbuild sessions 2>/dev/null | cut -d
 }
 
 
-def script(shell: str, command: str) -> str:
-    """For bash or zsh. Problem where shtab is missing."""
+def script(shell: str, command: str, cowbuild: argparse.ArgumentParser) -> str:
+    """For bash or zsh; `cowbuild` is that command's own parser. Problem where shtab is missing."""
     try:
         # Not in the dependencies: a package has the scripts made already.
         import shtab
@@ -52,7 +52,7 @@ def script(shell: str, command: str) -> str:
             "apt-get install python3-shtab    # or: pipx inject cowfs shtab",
         ) from None
     vars(shtab)["FLAG_OPTION"] = (*shtab.FLAG_OPTION, argparse.BooleanOptionalAction)
-    parser = options.parser() if command == "cowbuild" else _cowfs()
+    parser = cowbuild if command == "cowbuild" else _cowfs()
     for each in configuration.parsers_of(parser).values():
         for action in each._actions:
             if action.choices is not None and not isinstance(action, argparse._SubParsersAction):

@@ -22,6 +22,7 @@ from typing import Any
 
 from builder import hostile_tree
 from builder.problems import Misuse, Problem
+from builder.store.places import Kind, place_of
 
 SYSTEM = Path("/etc/cowfs/cowbuild.toml")
 
@@ -59,7 +60,7 @@ class Replaced(list[Any]):
 
 
 def user_file() -> Path:
-    return Path(os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")) / "cowfs/cowbuild.toml"
+    return place_of(Kind.CONFIGURATION, "cowbuild.toml")
 
 
 def parsers_of(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

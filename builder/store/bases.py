@@ -15,7 +15,6 @@ import json
 import os
 import re
 import secrets
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,15 +24,14 @@ from builder.debian import base_facts
 from builder.problems import Misuse, Problem
 from builder.process import output
 from builder.store import kept_sessions
-from builder.user_namespace import is_machine_root
+from builder.store.places import Kind, held_alone, place_of, remove_unused
 
 NAME = re.compile(r"[a-z0-9][A-Za-z0-9+._-]*")
 
 
 def bases_directory() -> Path:
     """Where this user's bases are."""
-    usual = "/var/lib" if is_machine_root() else os.path.expanduser("~/.local/share")
-    return Path(os.environ.get("XDG_DATA_HOME") or usual) / "cowfs/bases"
+    return place_of(Kind.DATA, "bases")
 
 
 def names() -> list[str]:
@@ -169,16 +167,13 @@ def removable(text: str) -> Path:
 def remove_at(text: str, directory: Path) -> None:
     """Move the base at a path into the private `directory` beside it, with which it goes. Problem when it cannot be."""
     path = removable(text)
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.rename(directory / "removed")
-    except BlockingIOError:
-        raise Problem(f"Sessions still use the base {path}") from None
-    except OSError as error:
-        raise Problem(f"The base {path} cannot be removed: {error.strerror}") from None
-    finally:
-        os.close(descriptor)
+    with held_alone(path) as alone:
+        if not alone:
+            raise Problem(f"Sessions still use the base {path}")
+        try:
+            path.rename(directory / "removed")
+        except OSError as error:
+            raise Problem(f"The base {path} cannot be removed: {error.strerror}") from None
 
 
 def _remove_unused(home: Path) -> None:
@@ -186,16 +181,5 @@ def _remove_unused(home: Path) -> None:
     kept = {str(current.resolve())} if current.is_symlink() else set()
     kept |= {session.base for session in kept_sessions.every()}
     for tree in home.glob("tree.*"):
-        if str(tree) in kept:
-            continue
-        try:
-            descriptor = os.open(tree, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(tree)
-        except BlockingIOError:
-            pass
-        finally:
-            os.close(descriptor)
+        if str(tree) not in kept:
+            remove_unused(tree)

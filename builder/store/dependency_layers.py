@@ -16,7 +16,6 @@ import fcntl
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
@@ -27,7 +26,7 @@ from pathlib import Path
 from builder import private, records
 from builder.log import timestamp
 from builder.store import bases
-from builder.user_namespace import is_machine_root
+from builder.store.places import Kind, place_of, remove_unused
 
 FORMAT = 2
 INFO = "layer.info"
@@ -63,8 +62,7 @@ class DependencyLayer:
 
 def where() -> Path:
     """Where this user's layers are, if there are any."""
-    cache = os.environ.get("XDG_CACHE_HOME") or ("/var/cache" if is_machine_root() else os.path.expanduser("~/.cache"))
-    return Path(cache) / "cowfs/dependencies"
+    return place_of(Kind.CACHE, "dependencies")
 
 
 def layers_directory() -> Path:
@@ -135,7 +133,7 @@ def published_layer(key: str, layer: Path, *, package: str, base: Path) -> Itera
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH)
         target = layers_directory() / key
-        _remove(target)
+        remove_unused(target)
         try:
             made.rename(target)
         except OSError:
@@ -160,8 +158,8 @@ def remove_stale() -> list[DependencyLayer]:
     """
     for info in where().glob(f"*/{INFO}"):
         if _read(info.parent) is None:
-            _remove(info.parent)
-    return [each for each in all_layers() if _is_stale(each) and _remove(each.directory)]
+            remove_unused(info.parent)
+    return [each for each in all_layers() if _is_stale(each) and remove_unused(each.directory)]
 
 
 def _is_stale(layer: DependencyLayer) -> bool:
@@ -183,7 +181,7 @@ def prune(limit: int) -> list[DependencyLayer]:
     removed = remove_stale()
     for each in all_layers():
         total += each.size
-        if total > limit and _remove(each.directory):
+        if total > limit and remove_unused(each.directory):
             total -= each.size
             removed.append(each)
     return removed
@@ -196,25 +194,6 @@ def _read(directory: Path) -> DependencyLayer | None:
     with suppress(OSError):
         return DependencyLayer(**fields, directory=directory, used=(directory / INFO).stat().st_mtime)
     return None
-
-
-def _remove(directory: Path) -> bool:
-    """Remove a layer that nobody uses; whether it is gone."""
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Out of sight first: what is half removed is nobody's layer.
-        gone = directory.with_name(f"removed-{os.urandom(4).hex()}")
-        directory.rename(gone)
-        shutil.rmtree(gone)
-    except BlockingIOError:
-        return False
-    finally:
-        os.close(descriptor)
-    return True
 
 
 def summary(layers: Sequence[DependencyLayer]) -> list[str]:

@@ -9,7 +9,6 @@ A kept session keeps the base it stands on from being removed (bases.py).
 from __future__ import annotations
 
 import json
-import os
 import secrets
 import shutil
 from dataclasses import asdict, dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 
 from builder import private, records
 from builder.problems import Misuse
-from builder.user_namespace import is_machine_root
+from builder.store.places import Kind, place_of
 
 INFO = "session.info"
 FIELDS = {"name": str, "package": str, "base": str, "stage": str, "made": float, "build_directory": str}
@@ -44,8 +43,7 @@ class KeptSession:
 
 def sessions_directory() -> Path:
     """Where this user's kept sessions are."""
-    usual = "/var/lib" if is_machine_root() else os.path.expanduser("~/.local/state")
-    return Path(os.environ.get("XDG_STATE_HOME") or usual) / "cowfs/sessions"
+    return place_of(Kind.STATE, "sessions")
 
 
 def make_sessions_directory() -> Path:

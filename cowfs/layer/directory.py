@@ -163,6 +163,10 @@ def discard(place: Upper) -> None:
 def discard_kept(path: Path) -> None:
     """Remove a layer that nobody uses. LayerError."""
     require_layer(path)
+    _remove_unused(path)
+
+
+def _remove_unused(path: Path) -> None:
     fd = lock_layer(path / "upper", exclusive=True)
     try:
         remove_tree(path)
@@ -189,11 +193,7 @@ def _remove_abandoned(parent: Path) -> None:
         for path in parent.glob(_TEMPORARY + "*"):
             with suppress(OSError, LayerError):
                 if path.lstat().st_uid == os.geteuid() and is_layer(path):
-                    fd = lock_layer(path / "upper", exclusive=True)
-                    try:
-                        remove_tree(path)
-                    finally:
-                        os.close(fd)
+                    _remove_unused(path)
 
 
 def _namespace(place: Upper, *, user_marks: bool) -> Namespace:

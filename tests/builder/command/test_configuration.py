@@ -39,10 +39,20 @@ def test_switches_can_be_taken_back_on_the_command_line(files: tuple[Path, Path]
         "user-namespace = false\n[build]\nquiet = true\nnolog = true\nsource = true\narch-all = false\n"
     )
     arguments = options.parse(["build"])
-    assert (arguments.quiet, arguments.log, arguments.source, arguments.arch_all) == (True, False, True, False)
+    assert (arguments.quiet, arguments.log_file, arguments.build_source, arguments.build_all) == (
+        True,
+        False,
+        True,
+        False,
+    )
     assert arguments.user_namespace is False
     arguments = options.parse(["--user-namespace", "build", "--no-quiet", "--log", "--no-source", "--arch-all"])
-    assert (arguments.quiet, arguments.log, arguments.source, arguments.arch_all) == (False, True, False, True)
+    assert (arguments.quiet, arguments.log_file, arguments.build_source, arguments.build_all) == (
+        False,
+        True,
+        False,
+        True,
+    )
     assert arguments.user_namespace is True
 
 

@@ -54,7 +54,7 @@ def test_commands_for_failures_run_and_do_not_hide_the_failure(work: Workplace) 
 
 def test_packages_may_stand_between_options() -> None:
     arguments = options.parse(["build", "a.dsc", "--no-arch-all", "b.dsc", "--parallel", "2", "c.dsc"])
-    assert (arguments.packages, arguments.arch_all, arguments.parallel) == (["a.dsc", "b.dsc", "c.dsc"], False, 2)
+    assert (arguments.packages, arguments.build_all, arguments.parallel) == (["a.dsc", "b.dsc", "c.dsc"], False, 2)
     assert options.parse(["build", "--no-arch-all", "b.dsc"]).packages == ["b.dsc"]
     assert options.parse(["build", "--no-arch-all"]).packages == ["."]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import subprocess
@@ -14,7 +13,10 @@ from pathlib import Path
 import pytest
 
 from builder import user_namespace
-from builder.command import main, options
+from builder.build.job import check_request
+from builder.command import base_verbs, build_verb, options
+from builder.command.build_options import build_options
+from builder.command.verb import Inside, Outside
 from builder.debian import apt, base_facts, make_base
 from builder.problems import Problem
 from builder.session import interactive
@@ -194,14 +196,15 @@ def usual_base(monkeypatch: pytest.MonkeyPatch, *packages: str) -> tuple[str, li
     """The base that a build for sid takes by itself, and what of it had to be made."""
     made: list[str] = []
 
-    def create(arguments: argparse.Namespace, _words: object, _inside: object) -> int:
-        made.append(arguments.target)
+    def run(*words: str) -> int:
+        made.append(options.parse(words).target)
         return 0
 
-    monkeypatch.setattr(main, "_create", create)
     monkeypatch.setattr(user_namespace, "check_fuse", lambda: None)
-    words = ["build", *packages, "--dist", "sid", "--arch", "amd64"]
-    return main._usual_base(options.parse(words)), made
+    arguments = options.parse(["build", *packages, "--dist", "sid", "--arch", "amd64"])
+    check_request(build_options(arguments, Path(packages[0]), None))
+    outside = Outside((), options.parser, run, user_namespace=True)
+    return build_verb.usual_base(arguments, outside), made
 
 
 def test_a_base_of_the_same_suite_and_architecture_by_another_name_is_taken(
@@ -262,8 +265,7 @@ def test_making_a_base_anew_removes_the_layers_of_the_old_one(
     def create() -> Path:
         made = bases / "made"
         monkeypatch.setattr(make_base, "create", lambda *_: fake_tree(made / "base", ""))
-        words = ["create", target, "--suite", "sid"]
-        assert main._create(options.parse(words), words, main.Inside((made,), 0)) == 0
+        assert base_verbs.create(options.parse(["create", target, "--suite", "sid"]), Inside((made,))) == 0
         return bases_module.find(target)
 
     def keep(tree: Path, key: str) -> None:

@@ -1,0 +1,156 @@
+"""The verbs that make, list, change and remove bases, and that work in sessions over them."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from builder import user_namespace
+from builder.command.arguments import YES_OR_NO, comma_list, path, path_of
+from builder.command.verb import Inside, Outside
+from builder.debian import apt, base_facts, make_base
+from builder.problems import Misuse, Problem
+from builder.session import interactive, supervisor
+from builder.store import bases, dependency_layers
+
+# mmdebstrap's.
+VARIANTS = (
+    *("extract", "custom", "essential", "apt", "required", "minbase", "buildd", "important", "debootstrap", "-"),
+    "standard",
+)
+
+
+def add_create(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("target", metavar="BASE", help="a name, or the directory to make")
+    verb.add_argument("--suite", "-d", "--dist", help="the Debian release; default: the machine's")
+    verb.add_argument("--arch", metavar="A", help="its architecture; default: the machine's")
+    verb.add_argument("--variant", metavar="V", choices=VARIANTS, default="buildd", help="default: buildd")
+    verb.add_argument("--include", metavar="P,P", type=comma_list, default=(), help="packages to have in it")
+    verb.add_argument("--components", metavar="C,C", type=comma_list, default=("main",), help="default: main")
+    verb.add_argument("--mirror", metavar="URI", help="default: as the machine's apt is set up")
+    verb.add_argument("--keyring", metavar="FILE", type=path, default=apt.KEYRING, help="default: Debian's")
+
+
+def add_base(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("base", metavar="BASE")
+
+
+def add_shell(verb: argparse.ArgumentParser) -> None:
+    _add_work(verb)
+    verb.set_defaults(words=["/bin/bash", "-l"])
+
+
+def add_run(verb: argparse.ArgumentParser) -> None:
+    _add_work(verb)
+    verb.add_argument("words", metavar="COMMAND", nargs="+", help="after --, where it has options of its own")
+
+
+def _add_work(verb: argparse.ArgumentParser) -> None:
+    add_base(verb)
+    verb.add_argument(
+        "--save", "--save-after-login", action=YES_OR_NO, default=False, help="keep the result as the base"
+    )
+    verb.add_argument("--as-builder", action=YES_OR_NO, default=False, help="as the user who builds, not as root")
+    verb.add_argument("--enable-network", action=YES_OR_NO, default=True)
+
+
+def check_create(arguments: argparse.Namespace, outside: Outside) -> int:
+    make_base.check_keyring(arguments.keyring)
+    at = _place_of(arguments.target)
+    if at is not None:
+        return outside.work_inside(at.parent)
+    with bases.room_for(arguments.target) as home:
+        return outside.work_inside(home)
+
+
+def create(arguments: argparse.Namespace, inside: Inside) -> int:
+    at = _place_of(arguments.target)
+    wanted = make_base.BaseOptions(
+        suite=arguments.suite or apt.machine_suite(),
+        architecture=arguments.arch,
+        variant=arguments.variant,
+        include=arguments.include,
+        components=arguments.components,
+        mirror=arguments.mirror,
+        keyring=arguments.keyring,
+    )
+    made = make_base.create(wanted, inside.directory)
+    if at is None:
+        interactive.replace(arguments.target, made)
+    else:
+        make_base.check_free(at)
+        # Sessions make it what "/" has; see session.py.
+        made.chmod(0o700)
+        made.rename(at)
+        dependency_layers.remove_stale()  # of one that had this name before
+    return 0
+
+
+def _place_of(target: str) -> Path | None:
+    """Where a new base goes that is not to have a name. Problem where the name or the place is taken."""
+    if bases.is_path(target):
+        at = path_of(target)
+        make_base.check_free(at)
+        return at
+    if target in bases.names():
+        raise Problem(f"The base {target} exists already", f"cowbuild update {target}, or remove {target} first")
+    return None
+
+
+def list_bases(_arguments: argparse.Namespace, _outside: Outside) -> int:
+    for name in bases.names():
+        tree = bases.find(name)
+        made = time.strftime("%Y-%m-%d", time.gmtime(tree.lstat().st_ctime))
+        print(f"{name:24} {base_facts.code_name(tree):12} {base_facts.architecture(tree):10} {made}  {tree}")
+    return 0
+
+
+def check_update(arguments: argparse.Namespace, outside: Outside) -> int:
+    return outside.work_inside(_home(arguments.base))
+
+
+def update(arguments: argparse.Namespace, inside: Inside) -> int:
+    return interactive.update(arguments.base, inside.directory)
+
+
+def check_remove(arguments: argparse.Namespace, outside: Outside) -> int:
+    if "/" in arguments.base:
+        return outside.work_inside(bases.removable(arguments.base).parent)
+    supervisor.remove_abandoned(bases.home_of(arguments.base))
+    return outside.work_inside()
+
+
+def remove(arguments: argparse.Namespace, inside: Inside) -> int:
+    if "/" in arguments.base:
+        bases.remove_at(arguments.base, inside.directory)
+        dependency_layers.remove_stale()
+    else:
+        interactive.remove(arguments.base)
+    return 0
+
+
+def check_work(arguments: argparse.Namespace, outside: Outside) -> int:
+    user_namespace.check_fuse()
+    base_facts.check_ours(bases.find(arguments.base))
+    return outside.work_inside(*([_home(arguments.base)] if arguments.save else []))
+
+
+def work(arguments: argparse.Namespace, inside: Inside) -> int:
+    return interactive.work_in(
+        arguments.base,
+        arguments.words,
+        inside.directory,
+        save=arguments.save,
+        as_builder=arguments.as_builder,
+        network=arguments.enable_network,
+    )
+
+
+def _home(name: str) -> Path:
+    """The directory of a base that is to be replaced; Misuse when it has no name, for then it cannot be."""
+    user_namespace.check_fuse()
+    if bases.is_path(name):
+        raise Misuse("Only a base with a name can be replaced", "cowbuild list")
+    bases.find(name)
+    return bases.directory(name)

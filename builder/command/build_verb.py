@@ -1,0 +1,74 @@
+"""The verb build: over which base, one package or several, and then the build."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from builder.build import obtain, stages
+from builder.build.job import check_options, check_request
+from builder.command import side_by_side
+from builder.command.build_options import build_options, package_of
+from builder.command.verb import Inside, Outside
+from builder.debian import apt, architectures, base_facts
+from builder.problems import Problem
+from builder.session import supervisor
+from builder.store import bases, dependency_layers, kept_sessions
+
+
+def check_build(arguments: argparse.Namespace, outside: Outside) -> int:
+    """Before a base is made, and before anything is mounted: whether the build can begin."""
+    for each in arguments.packages:
+        obtain.check_package(each)
+    package = Path(package_of(arguments))
+    if arguments.base is None:
+        check_request(build_options(arguments, package, None))
+        arguments.base = usual_base(arguments, outside)
+        outside = outside.settling(base=arguments.base)
+    wanted = build_options(arguments, package, bases.find(arguments.base))
+    check_options(wanted)
+    if len(arguments.packages) > 1 and arguments.only is None:
+        return side_by_side.build_all(arguments.packages, outside.words, arguments.parallel)
+    keeps_none = wanted.purge_session == "always"
+    first = supervisor.default_parent() if keeps_none else kept_sessions.make_sessions_directory()
+    return outside.work_inside(first, *([dependency_layers.layers_directory()] if wanted.cached else []))
+
+
+def build(arguments: argparse.Namespace, inside: Inside) -> int:
+    with bases.base_in_use(arguments.base) as tree:
+        suite = base_facts.code_name(tree)
+        dsc = obtain.dsc(
+            package_of(arguments),
+            inside.directory / "given",
+            apt.machine_suite() if suite == "unknown" else suite,
+            source_options=_source_options(arguments),
+        )
+        return stages.build(build_options(arguments, dsc, tree), inside.directories)
+
+
+def usual_base(arguments: argparse.Namespace, outside: Outside) -> str:
+    """The name of the base for the suite and architecture wanted.
+
+    Where the one of that name is missing, the only other that fits; where there is none, it is made. Problem, before
+    that, where a source cannot be had.
+    """
+    suite = arguments.dist or apt.machine_suite()
+    architecture = arguments.arch or architectures.machine()
+    name = f"{suite}-{architecture}"
+    if name in bases.names():
+        return name
+    others = bases.fitting(suite, architecture)
+    if len(others) == 1:
+        print(f"cowbuild: there is no base {name}; using {others[0]}, of the same suite and architecture", flush=True)
+        return others[0]
+    for each in arguments.packages:
+        obtain.check_obtainable(each, suite, source_options=_source_options(arguments))
+    several = f" (--base takes one of those that fit: {', '.join(others)})" if others else ""
+    print(f"cowbuild: there is no base {name} yet; making it{several}", flush=True)
+    if (code := outside.run("create", name, "--suite", suite, "--arch", architecture)) != 0:
+        raise Problem(f"The base {name} could not be made (exit code {code})")
+    return name
+
+
+def _source_options(arguments: argparse.Namespace) -> tuple[str, ...]:
+    return (*arguments.dpkg_source_opt, *arguments.dpkg_source_opts)

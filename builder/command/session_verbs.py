@@ -1,0 +1,80 @@
+"""The verbs about what builds leave: kept sessions and dependency layers."""
+
+from __future__ import annotations
+
+import argparse
+
+from builder import user_namespace
+from builder.command.arguments import YES_OR_NO
+from builder.command.verb import Inside, Outside
+from builder.log import timestamp
+from builder.session import interactive
+from builder.store import dependency_layers, kept_sessions
+
+# argparse would take the command to be absent where an option stands between it and the session.
+USAGE = "cowbuild {} [--as-builder] SESSION [COMMAND...]"
+
+
+def add_session(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("session_name", metavar="SESSION")
+
+
+def add_enter(verb: argparse.ArgumentParser) -> None:
+    add_session(verb)
+    verb.add_argument("--as-builder", action=YES_OR_NO, default=False, help="as the user who builds, not as root")
+    verb.add_argument("words", metavar="COMMAND", nargs="*", default=["/bin/bash", "-l"], help="default: a shell")
+
+
+def add_cache(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("what", choices=["list", "prune"])
+    verb.add_argument("--size", metavar="MIB", type=int, default=0, help="prune: what may stay; default: nothing")
+
+
+def list_sessions(_arguments: argparse.Namespace, _outside: Outside) -> int:
+    for each in kept_sessions.every():
+        print(f"{each.name:48} {timestamp(each.made)}  {each.stage:12} {each.base}")
+    return 0
+
+
+def check_enter(arguments: argparse.Namespace, outside: Outside) -> int:
+    kept_sessions.find(arguments.session_name)
+    user_namespace.check_fuse()
+    return outside.work_inside()
+
+
+def enter(arguments: argparse.Namespace, inside: Inside) -> int:
+    return _work_in_kept(arguments, inside, changing=True)
+
+
+def fork(arguments: argparse.Namespace, inside: Inside) -> int:
+    return _work_in_kept(arguments, inside, changing=False)
+
+
+def _work_in_kept(arguments: argparse.Namespace, inside: Inside, *, changing: bool) -> int:
+    kept = kept_sessions.find(arguments.session_name)
+    return interactive.enter(
+        kept, arguments.words, inside.directory, changing=changing, as_builder=arguments.as_builder
+    )
+
+
+def check_discard(arguments: argparse.Namespace, outside: Outside) -> int:
+    kept_sessions.find(arguments.session_name)
+    return outside.work_inside()
+
+
+def discard(arguments: argparse.Namespace, _inside: Inside) -> int:
+    kept_sessions.discard(arguments.session_name)
+    return 0
+
+
+def list_cache(arguments: argparse.Namespace, outside: Outside) -> int:
+    if arguments.what == "prune":
+        return outside.work_inside()
+    print("\n".join(dependency_layers.summary(dependency_layers.all_layers())))
+    return 0
+
+
+def prune_cache(arguments: argparse.Namespace, _inside: Inside) -> int:
+    for line in dependency_layers.summary(dependency_layers.prune(arguments.size * 1024**2)):
+        print(f"removed {line}")
+    return 0

@@ -1,0 +1,128 @@
+"""The verbs of `cowbuild`: one row each."""
+
+from __future__ import annotations
+
+from builder.command import base_verbs, build_options, build_verb, other_verbs, session_verbs
+from builder.command.verb import Verb, no_arguments
+
+VERBS = (
+    Verb(
+        ("build",),
+        "build a source package",
+        build_options.add_build,
+        build_verb.check_build,
+        build_verb.build,
+        usage=build_options.USAGE,
+        description=build_options.DESCRIPTION,
+        quiet_inside=True,
+    ),
+    Verb(
+        ("create",),
+        "make a base",
+        base_verbs.add_create,
+        base_verbs.check_create,
+        base_verbs.create,
+        description="Make a base with mmdebstrap.",
+    ),
+    Verb(("list",), "list the bases that have a name", no_arguments, base_verbs.list_bases),
+    Verb(
+        ("update",),
+        "upgrade a base",
+        base_verbs.add_base,
+        base_verbs.check_update,
+        base_verbs.update,
+        description="Builds on the old state go on undisturbed.",
+    ),
+    Verb(
+        ("remove",),
+        "remove a base",
+        base_verbs.add_base,
+        base_verbs.check_remove,
+        base_verbs.remove,
+        quiet_inside=True,
+    ),
+    Verb(
+        ("shell", "login"),
+        "a shell in a session over a base",
+        base_verbs.add_shell,
+        base_verbs.check_work,
+        base_verbs.work,
+    ),
+    Verb(
+        ("run", "execute"),
+        "a command in a session over a base",
+        base_verbs.add_run,
+        base_verbs.check_work,
+        base_verbs.work,
+    ),
+    Verb(("sessions",), "list the kept sessions", no_arguments, session_verbs.list_sessions),
+    Verb(
+        ("enter",),
+        "a shell, or a command, in a kept session",
+        session_verbs.add_enter,
+        session_verbs.check_enter,
+        session_verbs.enter,
+        usage=session_verbs.USAGE.format("enter"),
+    ),
+    Verb(
+        ("fork",),
+        "the same in a throw-away session on top of it",
+        session_verbs.add_enter,
+        session_verbs.check_enter,
+        session_verbs.fork,
+        usage=session_verbs.USAGE.format("fork"),
+    ),
+    Verb(
+        ("discard",),
+        "throw a kept session away",
+        session_verbs.add_session,
+        session_verbs.check_discard,
+        session_verbs.discard,
+        quiet_inside=True,
+    ),
+    Verb(
+        ("cache",),
+        "list or prune the dependencies kept between builds",
+        session_verbs.add_cache,
+        session_verbs.list_cache,
+        session_verbs.prune_cache,
+        quiet_inside=True,
+    ),
+    Verb(
+        ("pbuilder",),
+        "Debian's pbuilder in a session over a base",
+        other_verbs.add_pbuilder,
+        other_verbs.check_pbuilder,
+        other_verbs.run_pbuilder,
+    ),
+    Verb(
+        ("schroot-config",),
+        "make a base a chroot of schroot and sbuild",
+        other_verbs.add_schroot_config,
+        other_verbs.configure_schroot,
+        description="Print the entry that makes a base a chroot of schroot, and so of sbuild; see docs/schroot.md.",
+        for_programs=True,
+    ),
+    Verb(
+        ("config",),
+        "show what is configured, and where",
+        other_verbs.add_configuration,
+        other_verbs.show_configuration,
+        description=(
+            "Show every option that can be configured, with what holds and where it was said, in the form of a "
+            "configuration file."
+        ),
+        for_programs=True,
+    ),
+    Verb(
+        ("completion",),
+        "print what a shell needs to complete words of a command",
+        other_verbs.add_completion,
+        other_verbs.show_completion,
+        for_programs=True,
+    ),
+)
+
+
+def verb_named(name: str) -> Verb:
+    return next(verb for verb in VERBS if name in verb.names)

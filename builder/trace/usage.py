@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from types import UnionType
 from typing import Any
 
 from builder.debian.depends import IMPLICIT, WantedPackages
@@ -25,14 +24,17 @@ NO_DIFFERENCE = frozenset(f"/usr/share/zoneinfo/{zone}" for zone in ("UTC", "GMT
 # What a program puts there and takes away again is nobody's business.
 TEMPORARY = ("/tmp/", "/var/tmp/")
 
-# What a line of a trace has, as far as it counts here (cowfs/trace.py).
-RECORD: Mapping[str, type | UnionType] = {
-    "path": str,
-    "type": str,
-    "uses": list,
-    "base": int | None,
-    "size": int | None,
-}
+
+@dataclass(frozen=True)
+class TraceRecord:
+    """A line of a trace (cowfs/daemon/trace_file.py)."""
+
+    path: str
+    type: str
+    uses: tuple[str, ...]
+    base: int | None
+    """The read-only layer that shows it; None for what was made in the session."""
+    size: int | None
 
 
 class Reason(Enum):
@@ -109,25 +111,32 @@ class Usage:
         return [each for each in self.packages if each.reason is Reason.UNDECLARED and each.files]
 
 
-def read_trace(path: Path) -> list[dict[str, Any]]:
+def read_trace(path: Path) -> list[TraceRecord]:
     """The records of a trace. OSError, Problem where it is none."""
     records = []
     with path.open("rb") as lines:
         next(lines, None)
         for number, line in enumerate(lines, 2):
             try:
-                record = json.loads(line)
-                if not all(isinstance(record[name], kind) for name, kind in RECORD.items()):
-                    raise TypeError
-                if not all(isinstance(use, str) for use in record["uses"]):
-                    raise TypeError
+                records.append(_record(json.loads(line)))
             except (ValueError, KeyError, TypeError, RecursionError):
                 raise Problem(f"Line {number} of the trace of what the build used makes no sense") from None
-            records.append(record)
     return records
 
 
-def judge(trace: Iterable[dict[str, Any]], installed: Installed, request: WantedPackages, build_place: str) -> Usage:
+def _record(line: Any) -> TraceRecord:
+    """KeyError, TypeError where it is none."""
+    record = TraceRecord(line["path"], line["type"], tuple(line["uses"]), line["base"], line["size"])
+    texts = (record.path, record.type, *record.uses)
+    numbers = (record.base, record.size)
+    if not isinstance(line["uses"], list) or not all(isinstance(text, str) for text in texts):
+        raise TypeError("a text is none")
+    if not all(number is None or isinstance(number, int) for number in numbers):
+        raise TypeError("a number is none")
+    return record
+
+
+def judge(trace: Iterable[TraceRecord], installed: Installed, request: WantedPackages, build_place: str) -> Usage:
     """`request` is what was asked of apt; `build_place` the directory that is the build's own."""
     implicit = installed.closure([*_named(installed, IMPLICIT), *installed.essential])
     wanted = relations(request.depends.removeprefix(IMPLICIT).lstrip(", "))
@@ -141,7 +150,7 @@ def judge(trace: Iterable[dict[str, Any]], installed: Installed, request: Wanted
         uses = set(file.uses)
         if uses & CHANGES and _is_outside(file, build_place):
             written.append(file)
-        if record["base"] is None or record["type"] == "directory" or file.path in NO_DIFFERENCE:
+        if record.base is None or record.type == "directory" or file.path in NO_DIFFERENCE:
             continue
         for name in file.packages:
             use = packages.setdefault(name, PackageUse(name, _reason(name, declared, needed, implicit)))
@@ -161,12 +170,11 @@ def _named(installed: Installed, text: str) -> Iterator[str]:
         yield from installed.named(group)
 
 
-def _file(record: dict[str, Any], installed: Installed) -> UsedFile:
-    path: str = record["path"]
-    owners = tuple(installed.owners.get(path, ())) if record["base"] is not None else ()
+def _file(record: TraceRecord, installed: Installed) -> UsedFile:
+    owners = tuple(installed.owners.get(record.path, ())) if record.base is not None else ()
     # What is opened was looked up first.
-    uses = tuple(use for use in record["uses"] if use != "looked-up") or ("looked-up",)
-    return UsedFile(path, record["size"] or 0, uses, owners)
+    uses = tuple(use for use in record.uses if use != "looked-up") or ("looked-up",)
+    return UsedFile(record.path, record.size or 0, uses, owners)
 
 
 def _is_outside(file: UsedFile, build_place: str) -> bool:
@@ -207,7 +215,7 @@ def _dependency(
     return Dependency(text, Verdict.LOOKED_UP if seen else Verdict.UNTOUCHED)
 
 
-def as_json(usage: Usage) -> dict[str, Any]:
+def as_json(usage: Usage) -> dict[str, object]:
     """Plain data: what the report's JSON file holds."""
     return {
         "dependencies": [
@@ -230,7 +238,7 @@ def as_json(usage: Usage) -> dict[str, Any]:
     }
 
 
-def _plain(file: UsedFile) -> dict[str, Any]:
+def _plain(file: UsedFile) -> dict[str, object]:
     return {"path": file.path, "size": file.size, "uses": list(file.uses)}
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import trio
 
@@ -153,7 +153,7 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
     request.trace = parsed.trace
     request.variation = variation_options.from_arguments(parsed)
     bases: str = parsed.base
-    flags: dict[str, Any] = {}
+    flags: dict[str, bool] = {}
     for name, value in _options(parsed.options):
         if name == "lowerdir":
             bases = value
@@ -171,7 +171,7 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
         request.bases = split_bases(bases)
     except argparse.ArgumentTypeError as error:
         raise UsageError(str(error)) from None
-    request.options = MountOptions(source=parsed.base, **flags)
+    request.options = replace(MountOptions(source=parsed.base), **flags)
     if request.trace is not None:
         check_place(request.trace)
     return request

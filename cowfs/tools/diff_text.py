@@ -4,7 +4,6 @@ import json
 import os
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from cowfs.tools.diff import Change, Kind
 
@@ -86,8 +85,8 @@ def _signed(size: int) -> str:
     return ("+" if size > 0 else "") + readable(size)
 
 
-def _object(change: Change) -> dict[str, Any]:
-    found: dict[str, Any] = {"kind": str(change.kind), "path": os.fsdecode(change.path), "type": change.type}
+def _object(change: Change) -> dict[str, object]:
+    found: dict[str, object] = {"kind": str(change.kind), "path": os.fsdecode(change.path), "type": change.type}
     if change.source is not None:
         found["source"] = os.fsdecode(change.source)
     if change.link is not None:

@@ -20,6 +20,7 @@ from builder.log import timestamp
 from builder.problems import Problem
 from builder.store import dependency_layers, kept_sessions
 from builder.trace import page, usage
+from builder.trace.usage import TraceRecord
 from tests.harness.mutations import mutated
 
 DIGEST = hashlib.sha256(b"content").hexdigest()
@@ -87,7 +88,7 @@ TRACE = b"".join(
     )
 )
 
-USED: list[dict[str, object]] = [{"path": "/bin/dpkg", "type": "file", "uses": ["read"], "base": 0, "size": 7}]
+USED = [TraceRecord("/bin/dpkg", "file", ("read",), 0, 7)]
 
 steady = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -165,7 +166,7 @@ def root_with(place: Path, **files: bytes) -> Path:
     return root
 
 
-def judged(root: Path, trace: list[dict[str, object]]) -> None:
+def judged(root: Path, trace: list[TraceRecord]) -> None:
     found = usage.judge(trace, dpkg_database.read(root, "amd64"), depends.WantedPackages("dpkg, a | b", ""), "/build")
     assert all(line.isprintable() for line in trace_report.table(found, "/build"))
     assert "\x1b" not in page.page("tiny", found, "/build")

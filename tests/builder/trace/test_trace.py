@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,7 +15,7 @@ from builder.problems import Problem
 from builder.trace import page as page_module
 from builder.trace import usage
 from builder.trace.treemap import Rectangle, squarified
-from builder.trace.usage import Usage, Verdict
+from builder.trace.usage import TraceRecord, Usage, Verdict
 from tests.builder import browser
 from tests.builder.packages import Workplace, for_both, log_of, make_source
 
@@ -84,15 +83,15 @@ def _database() -> Installed:
     return Installed(packages, {f"/usr/share/{name}/file": [name] for name in packages})
 
 
-def _record(path: str, *uses: str, base: int | None = 0, size: int | None = 100) -> dict[str, Any]:
-    return {"path": path, "type": "file", "uses": ["looked-up", *uses], "base": base, "size": size}
+def _record(path: str, *uses: str, base: int | None = 0, size: int | None = 100) -> TraceRecord:
+    return TraceRecord(path, "file", ("looked-up", *uses), base, size)
 
 
-def _judged(depends: str, *records: dict[str, Any]) -> Usage:
+def _judged(depends: str, *records: TraceRecord) -> Usage:
     return usage.judge(records, _database(), WantedPackages(f"{IMPLICIT}, {depends}", ""), "/build/place")
 
 
-def _of(name: str, *uses: str) -> dict[str, Any]:
+def _of(name: str, *uses: str) -> TraceRecord:
     return _record(f"/usr/share/{name}/file", *uses)
 
 

@@ -153,14 +153,14 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
     request.trace = parsed.trace
     request.variation = variation_options.from_arguments(parsed)
     bases: str = parsed.base
-    flags: dict[str, bool] = {}
+    mount_options = MountOptions(source=parsed.base)
     for name, value in _options(parsed.options):
         if name == "lowerdir":
             bases = value
             continue
         value = unescaped(value)
         if name in _FLAGS:
-            flags[_FLAGS[name]] = True
+            mount_options = replace(mount_options, **{_FLAGS[name]: True})
         else:
             _take_option(request, name, value)
     if request.layer is not None and request.upper is not None:
@@ -171,7 +171,7 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
         request.bases = split_bases(bases)
     except argparse.ArgumentTypeError as error:
         raise UsageError(str(error)) from None
-    request.options = replace(MountOptions(source=parsed.base), **flags)
+    request.options = mount_options
     if request.trace is not None:
         check_place(request.trace)
     return request

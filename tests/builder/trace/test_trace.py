@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -226,9 +227,9 @@ HOSTILE = "/usr/<script>document.title='taken'</script>\"'&\n\x1b[31m\udcff/x"
 
 def _page(place: Path) -> Path:
     records = [
-        _of("tool", "read") | {"size": 5000},
-        _of("libc", "executed", "read") | {"size": 90_000},
-        _of("lucky", "read") | {"size": 100},
+        replace(_of("tool", "read"), size=5000),
+        replace(_of("libc", "executed", "read"), size=90_000),
+        replace(_of("lucky", "read"), size=100),
         _record(HOSTILE, "read", size=300),
         _record(HOSTILE + "2", "created", base=None, size=None),
     ]

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import trio
 
@@ -153,14 +153,14 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
     request.trace = parsed.trace
     request.variation = variation_options.from_arguments(parsed)
     bases: str = parsed.base
-    mount_options = MountOptions(source=parsed.base)
+    flags: dict[str, Any] = {}
     for name, value in _options(parsed.options):
         if name == "lowerdir":
             bases = value
             continue
         value = unescaped(value)
         if name in _FLAGS:
-            mount_options = replace(mount_options, **{_FLAGS[name]: True})
+            flags[_FLAGS[name]] = True
         else:
             _take_option(request, name, value)
     if request.layer is not None and request.upper is not None:
@@ -171,7 +171,7 @@ def _request(parsed: argparse.Namespace) -> MountRequest:
         request.bases = split_bases(bases)
     except argparse.ArgumentTypeError as error:
         raise UsageError(str(error)) from None
-    request.options = mount_options
+    request.options = MountOptions(source=parsed.base, **flags)
     if request.trace is not None:
         check_place(request.trace)
     return request

@@ -1,5 +1,7 @@
 """Measures candidates in turn: fresh file systems, a settled disk, several rounds, and the base unchanged each time."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import stat

@@ -1,5 +1,7 @@
 """The file systems that bases and sessions lie on: tmpfs, or one made anew in a file, always of the same size."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import time

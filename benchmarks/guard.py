@@ -6,6 +6,8 @@ Times differ with the machine and what else it does; the number of requests diff
 kernel. Needs root and a Debian base, in which all is done with one process at a time.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import subprocess

@@ -7,6 +7,8 @@ dependency layer, with directories of thousands of names, on /dev/shm. All is do
 build the same takes two to five times as long. Needs root.
 """
 
+from __future__ import annotations
+
 import os
 import struct
 import tempfile

@@ -1,5 +1,7 @@
 """What the workloads work on: Debian bases, packages, a tree of Linux. Made or downloaded once, kept in .cache."""
 
+from __future__ import annotations
+
 import fcntl
 import os
 import shutil

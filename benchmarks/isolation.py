@@ -1,5 +1,7 @@
 """Namespaces that take everything with them: mounts, daemons and loop devices of a benchmark end when it does."""
 
+from __future__ import annotations
+
 import fcntl
 import os
 import signal

@@ -1,5 +1,7 @@
 """The results as pictures: one for each part, and one at a glance."""
 
+from __future__ import annotations
+
 import statistics
 from collections.abc import Mapping
 from pathlib import Path

@@ -1,5 +1,7 @@
 """A small C project, always the same, compiled by make: work for a processor with the files that a build makes."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 UNITS = 40

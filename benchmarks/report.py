@@ -3,6 +3,8 @@
 python -m benchmarks.report [--results DIRECTORY]
 """
 
+from __future__ import annotations
+
 import argparse
 import statistics
 from collections.abc import Iterable

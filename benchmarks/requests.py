@@ -1,5 +1,7 @@
 """The requests that a mount of cowfs got: what is counted, and does not depend on how busy the machine is."""
 
+from __future__ import annotations
+
 from pathlib import Path
 
 from cowfs.fuse.statistics import NoStatisticsError, read_statistics

@@ -1,5 +1,7 @@
 """What a benchmark measured: every value of every round, with all that one must know to compare it later, as JSON."""
 
+from __future__ import annotations
+
 import json
 import os
 import platform

@@ -5,6 +5,8 @@
 Needs root. `--list` shows the parts and how long each may take.
 """
 
+from __future__ import annotations
+
 import argparse
 import subprocess
 import sys

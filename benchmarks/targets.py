@@ -1,5 +1,7 @@
 """What cowfs was meant to reach, beside what was measured."""
 
+from __future__ import annotations
+
 import statistics
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -7,6 +7,8 @@ it. A system call costs more in it, and a round trip to a FUSE daemon much more:
 its own plain ext4 only, which is the candidate `copy`.
 """
 
+from __future__ import annotations
+
 import argparse
 import json
 import shutil

@@ -1,4 +1,6 @@
-"""``python -m cowfs``: the command ``cowfs``."""
+"""`python -m cowfs`: the command `cowfs`."""
+
+from __future__ import annotations
 
 import sys
 

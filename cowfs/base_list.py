@@ -1,5 +1,7 @@
 """Several bases in one word, TOP:LOWER, and options separated by commas: with backslashes, as overlayfs has them."""
 
+from __future__ import annotations
+
 import argparse
 import os
 import re

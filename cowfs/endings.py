@@ -1,5 +1,7 @@
 """How a command that the system fails ends: with one sentence, and no second complaint when Python exits."""
 
+from __future__ import annotations
+
 import errno
 import os
 import sys

@@ -1,7 +1,9 @@
-"""Linux constants and the system calls that Python's ``os`` lacks. Nothing else in the project uses ctypes.
+"""Linux constants and the system calls that Python's `os` lacks. Nothing else in the project uses ctypes.
 
 Every function raises OSError with the kernel's errno. Names are bytes; descriptors and sizes are ints.
 """
+
+from __future__ import annotations
 
 import ctypes
 import errno
@@ -107,7 +109,7 @@ def _raise_errno(name: bytes | None = None) -> None:
 
 
 def rename(old_fd: int, old: bytes, new_fd: int, new: bytes, flags: int) -> None:
-    """renameat2(2) with ``RENAME_*`` flags."""
+    """renameat2(2) with `RENAME_*` flags."""
     if _libc.renameat2(old_fd, old, new_fd, new, flags) != 0:
         _raise_errno(old)
 
@@ -150,7 +152,7 @@ def chmod(dir_fd: int, name: bytes, mode: int) -> None:
 
 
 def fallocate(fd: int, mode: int, offset: int, length: int) -> None:
-    """fallocate(2) with every ``FALLOC_FL_*`` mode; offset and length in bytes."""
+    """fallocate(2) with every `FALLOC_FL_*` mode; offset and length in bytes."""
     while _libc.fallocate(fd, mode, offset, length) != 0:
         if ctypes.get_errno() != errno.EINTR:  # a signal for us is none for the caller
             _raise_errno()
@@ -172,18 +174,18 @@ def clone_file(target_fd: int, source_fd: int) -> None:
 
 
 def get_flags(fd: int) -> int:
-    """The inode flags ``FS_*_FL`` of an open file, ioctl_iflags(2)."""
+    """The inode flags `FS_*_FL` of an open file, ioctl_iflags(2)."""
     (flags,) = struct.unpack_from("=I", fcntl.ioctl(fd, FS_IOC_GETFLAGS, bytes(8)))
     return int(flags)
 
 
 def set_flags(fd: int, flags: int) -> None:
-    """Set the inode flags ``FS_*_FL`` of an open file, ioctl_iflags(2)."""
+    """Set the inode flags `FS_*_FL` of an open file, ioctl_iflags(2)."""
     fcntl.ioctl(fd, FS_IOC_SETFLAGS, struct.pack("=Q", flags))
 
 
 def syncfs(fd: int) -> None:
-    """syncfs(2): write out the whole file system that holds ``fd``."""
+    """syncfs(2): write out the whole file system that holds `fd`."""
     if _libc.syncfs(fd) != 0:
         _raise_errno()
 

@@ -1,5 +1,7 @@
 """The table of a mount namespace's mounts, proc_pid_mountinfo(5)."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from typing import NamedTuple

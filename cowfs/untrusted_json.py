@@ -1,5 +1,7 @@
 """JSON that anybody may have written."""
 
+from __future__ import annotations
+
 import json
 import re
 from typing import Any

@@ -1,5 +1,7 @@
 """FUSE over io_uring: off in every kernel until an administrator switches it on; measured, and tested, with it on."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager

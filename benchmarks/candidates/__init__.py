@@ -1,5 +1,7 @@
 """The ways to get a throw-away copy of a base that are measured side by side, a module each."""
 
+from __future__ import annotations
+
 from benchmarks.candidates.btrfs import BtrfsSnapshot
 from benchmarks.candidates.cowdancer import Cowdancer
 from benchmarks.candidates.cowfs import Cowfs, CowfsOnDevice, CowfsOnPyfuse3

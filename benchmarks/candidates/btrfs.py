@@ -1,5 +1,7 @@
 """A writable snapshot of a btrfs subvolume."""
 
+from __future__ import annotations
+
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager

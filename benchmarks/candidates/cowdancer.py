@@ -1,5 +1,7 @@
 """Hard links, and cowdancer's library that breaks them before a write: cowbuilder's way, here by its cow-shell."""
 
+from __future__ import annotations
+
 import subprocess
 from pathlib import Path
 

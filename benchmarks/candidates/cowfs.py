@@ -1,5 +1,7 @@
 """cowfs, by each of its engines: its own over io_uring where the kernel has that, and without, and pyfuse3's."""
 
+from __future__ import annotations
+
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +15,7 @@ class Cowfs(MountedCandidate):
     needs = Needs("none", "/dev/fuse open to users; the fastest with FUSE over io_uring switched on")
     engine = "direct"
 
-    def start(self, base: Path, layer: Path, root: Path) -> "subprocess.Popen[bytes]":
+    def start(self, base: Path, layer: Path, root: Path) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "cowfs", "-f", "--engine", self.engine, "--layer", str(layer)]
         return subprocess.Popen([*command, "-o", "allow_other,nosuid", str(base), str(root)])
 

@@ -1,5 +1,7 @@
 """overlayfs's semantics in user space, in C: what rootless containers use."""
 
+from __future__ import annotations
+
 import subprocess
 from pathlib import Path
 
@@ -11,6 +13,6 @@ class FuseOverlayfs(MountedCandidate):
     needs = Needs("none", "/dev/fuse open to users")
     programs = ("fuse-overlayfs",)
 
-    def start(self, base: Path, layer: Path, root: Path) -> "subprocess.Popen[bytes]":
+    def start(self, base: Path, layer: Path, root: Path) -> subprocess.Popen[bytes]:
         options = upper_and_work(base, layer) + ",allow_other"
         return subprocess.Popen(["fuse-overlayfs", "-f", "-o", options, str(root)])

@@ -1,5 +1,7 @@
 """What a benchmark asks of a way to get a throw-away copy of a base: prepare once, then create, enter, discard."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess
@@ -32,7 +34,7 @@ class Session:
     """The directory that was given to it, with all that it keeps."""
     prefix: tuple[str, ...] = ()
     """How a command is started that shall see the copy, before the command itself."""
-    daemon: "subprocess.Popen[bytes] | None" = None
+    daemon: subprocess.Popen[bytes] | None = None
     used: Callable[[], int] | None = None
     """Bytes on disk, where the files below `place` do not say."""
 
@@ -97,7 +99,7 @@ class MountedCandidate(Candidate):
     """Base and an own directory for what is written, seen together in a mount."""
 
     @abstractmethod
-    def start(self, base: Path, layer: Path, root: Path) -> "subprocess.Popen[bytes] | None":
+    def start(self, base: Path, layer: Path, root: Path) -> subprocess.Popen[bytes] | None:
         """Mounts. The daemon that runs in the foreground, None for what the kernel does alone."""
 
     def create(self, base: Path, place: Path) -> Session:
@@ -141,7 +143,7 @@ def file_system_of(path: Path) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
-def _wait_until_mounted(root: Path, daemon: "subprocess.Popen[bytes] | None") -> None:
+def _wait_until_mounted(root: Path, daemon: subprocess.Popen[bytes] | None) -> None:
     parent_device = root.parent.stat().st_dev
     give_up = time.monotonic() + MOUNT_SECONDS
     while os.stat(root).st_dev == parent_device:

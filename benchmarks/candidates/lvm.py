@@ -1,5 +1,7 @@
 """Snapshots by LVM, the classic kind and thin ones, in a volume group of its own."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess

@@ -1,5 +1,7 @@
 """The kernel's overlayfs: what all others are compared with."""
 
+from __future__ import annotations
+
 import subprocess
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """A copy of every file: what needs nothing, and with reflinks no data either."""
 
+from __future__ import annotations
+
 import shutil
 import subprocess
 from collections.abc import Iterator

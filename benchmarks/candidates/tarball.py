@@ -1,5 +1,7 @@
 """A compressed tarball of the base, unpacked for each session, as sbuild's unshare mode does."""
 
+from __future__ import annotations
+
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,5 +1,7 @@
 """unionfs-fuse, the oldest union file system in user space that Debian has."""
 
+from __future__ import annotations
+
 import subprocess
 from pathlib import Path
 
@@ -11,7 +13,7 @@ class UnionfsFuse(MountedCandidate):
     needs = Needs("none", "/dev/fuse open to users")
     programs = ("unionfs",)
 
-    def start(self, base: Path, layer: Path, root: Path) -> "subprocess.Popen[bytes]":
+    def start(self, base: Path, layer: Path, root: Path) -> subprocess.Popen[bytes]:
         layer.mkdir()
         options = "cow,allow_other,suid,dev,hide_meta_files"
         command = ["unionfs", "-f", "-o", options, f"{layer}=RW:{base}=RO", str(root)]

@@ -3,6 +3,8 @@
 hello does little but run its configure script, redis compiles; each as an ordinary user, with one job and with two.
 """
 
+from __future__ import annotations
+
 import os
 import resource
 import shutil
@@ -46,7 +48,7 @@ def run(bench: Bench, package: str, jobs: int, names: Sequence[str], options: st
 
 
 def build(root: Path, source: Path, jobs: int, options: str = "") -> Figures:
-    """Builds in the mounted base, as an ordinary user. Raises RuntimeError with the log's end if no .deb came out."""
+    """Builds in the mounted base, as an ordinary user. RuntimeError with the log's end if no .deb came out."""
     place = root / "build"
     place.mkdir()
     shutil.copytree(source, place / "source", ignore=shutil.ignore_patterns("apt"))

@@ -1,5 +1,7 @@
 """git over a work tree of Linux that lies in the base: status, and a checkout that changes many files."""
 
+from __future__ import annotations
+
 import subprocess
 import time
 from pathlib import Path

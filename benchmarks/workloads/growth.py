@@ -1,5 +1,7 @@
 """Bases of 10 thousand, 100 thousand and a million files: mount, look-up, walk, memory, and unmount."""
 
+from __future__ import annotations
+
 import os
 import time
 from collections.abc import Callable

@@ -4,6 +4,8 @@ dpkg's fsync, which overlayfs passes on and its option volatile and cowfs do not
 packages lie in apt's cache beforehand.
 """
 
+from __future__ import annotations
+
 import os
 import subprocess
 import time

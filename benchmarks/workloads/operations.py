@@ -1,5 +1,7 @@
 """How long one operation takes: each done thousands of times on small files, and one large file read and written."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys

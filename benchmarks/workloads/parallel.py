@@ -1,5 +1,7 @@
 """Many sessions at once over one base: each created, a small C project compiled in it, discarded."""
 
+from __future__ import annotations
+
 import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor

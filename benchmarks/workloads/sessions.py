@@ -1,5 +1,7 @@
 """A session from nothing to nothing: create, the first command, a first change, what it takes on disk, discard."""
 
+from __future__ import annotations
+
 import os
 import shutil
 import subprocess

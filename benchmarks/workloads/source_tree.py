@@ -1,5 +1,7 @@
 """Unpacking and removing a source tree; the discard of a session that holds it."""
 
+from __future__ import annotations
+
 import os
 import time
 from functools import partial

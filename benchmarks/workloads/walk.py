@@ -1,5 +1,7 @@
 """Every name of a Debian base looked at: the first time ever, the first time in a mount, and again."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import sys

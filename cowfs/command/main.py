@@ -1,7 +1,9 @@
-"""The command ``cowfs``: what the user types becomes a MountRequest, what goes wrong becomes one sentence.
+"""The command `cowfs`: what the user types becomes a MountRequest, what goes wrong becomes one sentence.
 
-The other verbs, with their parsers, are in verbs.py; ``parsers`` has those of all.
+The other verbs, with their parsers, are in verbs.py; `parsers` has those of all.
 """
+
+from __future__ import annotations
 
 import argparse
 import io
@@ -71,7 +73,7 @@ class UsageError(Exception):
 def main(arguments: list[str] | None = None, *, staged: bool = True) -> int:
     """Run the command; the exit code. 1: it could not be done, 2: the command line makes no sense.
 
-    ``staged``: as in MountRequest.
+    `staged`: as in MountRequest.
     """
     words = sys.argv[1:] if arguments is None else arguments
     if signal.getsignal(signal.SIGCHLD) == signal.SIG_IGN:

@@ -1,8 +1,10 @@
-"""What mount(8) runs as /sbin/mount.fuse.cowfs: for ``mount -t fuse.cowfs``, lines of fstab, systemd's mount units.
+"""What mount(8) runs as /sbin/mount.fuse.cowfs: for `mount -t fuse.cowfs`, lines of fstab, systemd's mount units.
 
-It takes mount(8)'s command line, mounts as ``cowfs`` does, and notes for mount(8) and findmnt(8) where what is written
+It takes mount(8)'s command line, mounts as `cowfs` does, and notes for mount(8) and findmnt(8) where what is written
 goes: the kernel's table has no room for that.
 """
+
+from __future__ import annotations
 
 import argparse
 import os

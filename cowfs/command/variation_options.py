@@ -1,5 +1,7 @@
 """Test conditions as the user writes them: values of options, turned into a Variation."""
 
+from __future__ import annotations
+
 import argparse
 import secrets
 import sys

@@ -1,7 +1,9 @@
-"""The verbs of ``cowfs`` beside mounting: what each takes, and which function does it.
+"""The verbs of `cowfs` beside mounting: what each takes, and which function does it.
 
 A verb's function gets its parsed arguments and returns the exit code; what goes wrong it raises, and main.py says it.
 """
+
+from __future__ import annotations
 
 import argparse
 import os
@@ -21,10 +23,10 @@ from cowfs.tools.diff import find_changes
 
 
 class Verb(NamedTuple):
-    """One command after ``cowfs``."""
+    """One command after `cowfs`."""
 
     synopsis: str
-    """Its arguments, for the list in ``cowfs --help``."""
+    """Its arguments, for the list in `cowfs --help`."""
     purpose: str
     add_arguments: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int]

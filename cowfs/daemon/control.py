@@ -4,6 +4,8 @@ The directory is out of reach of what runs inside the mount, and only its owner 
 line of JSON, {"snapshot": DIRECTORY}, and so is the answer: {} or {"error": SENTENCE}.
 """
 
+from __future__ import annotations
+
 import json
 import logging
 import os
@@ -45,7 +47,7 @@ class ControlSocket:
             raise
 
     def moved(self, directory: Path) -> None:
-        """The layer directory is another one now; what it was is ``directory``."""
+        """The layer directory is another one now; what it was is `directory`."""
         os.rename(directory / NAME, self._directory / NAME)
 
     def close(self) -> None:

@@ -1,5 +1,7 @@
 """Mounts of cowfs that only other mount namespaces have: made there, or unmounted here and kept there."""
 
+from __future__ import annotations
+
 import os
 import threading
 import time
@@ -39,7 +41,7 @@ def sentence(error: LayerInUseError) -> str:
 
 
 def holder_of(upper: Path) -> Held | None:
-    """Who has a mount that writes to ``upper`` and is not in sight here; None where that cannot be found out."""
+    """Who has a mount that writes to `upper` and is not in sight here; None where that cannot be found out."""
     asked = {mount.device for mount in mounts_of() if mount.type == TYPE}
     seen = {_namespace("self")}
     give_up = time.monotonic() + _ANSWERED_WITHIN

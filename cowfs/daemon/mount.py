@@ -1,5 +1,7 @@
 """From options to a served mount: bases and layer -> Tree -> engine."""
 
+from __future__ import annotations
+
 import logging
 import os
 import signal
@@ -35,7 +37,7 @@ _INLINE_COPY = 256 * 1024
 
 
 class Mount:
-    """A mounted session that waits to be served. Everything it holds is given back by ``close``."""
+    """A mounted session that waits to be served. Everything it holds is given back by `close`."""
 
     def __init__(self, request: MountRequest) -> None:
         """LayerError or MountError, each a sentence for the user."""
@@ -71,7 +73,7 @@ class Mount:
             self._end = undo.pop_all()
 
     def _open(self, undo: ExitStack) -> OpenLayer:
-        """Open bases and layer; ``undo`` gets what is to be done at the end, in whatever way it comes."""
+        """Open bases and layer; `undo` gets what is to be done at the end, in whatever way it comes."""
         request = self._request
         refuse_overlap(request)
         layer = OpenLayer(

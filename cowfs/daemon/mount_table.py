@@ -1,5 +1,7 @@
 """The mounts of cowfs on this machine, and what each says of itself."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 from typing import NamedTuple

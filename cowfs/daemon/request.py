@@ -1,5 +1,7 @@
 """What the user asks to be mounted, and what cannot be."""
 
+from __future__ import annotations
+
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -22,7 +24,7 @@ class MountRequest:
     bases: list[Path]
     mountpoint: Path
     layer: Path | None = None
-    """A layer directory to keep; with neither this nor ``upper`` the layer is temporary."""
+    """A layer directory to keep; with neither this nor `upper` the layer is temporary."""
     upper: Path | None = None
     work: Path | None = None
     user_marks: bool = False

@@ -4,6 +4,8 @@ The first line says what the others are about; `base` in them is a position in i
 mount. Bytes in it that are no UTF-8 are written as Python's surrogateescape has them: \udcNN for the byte NN.
 """
 
+from __future__ import annotations
+
 import json
 import os
 import time

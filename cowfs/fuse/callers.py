@@ -5,6 +5,8 @@ ordinary disk is never interrupted, and programs do not expect EINTR there: Post
 only a caller that will not see the reply is let go.
 """
 
+from __future__ import annotations
+
 import signal
 
 _PENDING = (b"SigPnd", b"ShdPnd")

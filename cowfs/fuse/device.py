@@ -4,6 +4,8 @@ Root, also root of a user namespace (Linux 4.18 and later), calls mount(2) itsel
 setuid helper fusermount3, which passes the opened device back through a socket.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import os
@@ -66,13 +68,13 @@ class Device:
         """Where the file system is mounted until `move_to_mountpoint` brings a part of it to its place."""
 
     def unmount(self, *, lazy: bool = False) -> None:
-        """Raises MountError when the mount is busy and `lazy` is false."""
+        """MountError when the mount is busy and `lazy` is false."""
         unmount(self.mountpoint, lazy=lazy)
 
     def move_to_mountpoint(self, name: str) -> None:
         """Puts the directory `name` of a staged mount on the mount point, and the stage away.
 
-        To be called from a thread, since it asks the engine for the name. Raises MountError.
+        To be called from a thread, since it asks the engine for the name. MountError.
         """
         if self.stage is None:
             return
@@ -106,7 +108,7 @@ class Device:
 
 
 def mount(mountpoint: Path, options: MountOptions, *, staged: bool = False) -> Device:
-    """Mounts; requests wait in the device until an engine answers them. Raises MountError.
+    """Mounts; requests wait in the device until an engine answers them. MountError.
 
     `staged`: out of the way first, where the kernel and the user's rights allow to settle the mount later.
     """
@@ -127,7 +129,7 @@ def mount(mountpoint: Path, options: MountOptions, *, staged: bool = False) -> D
 
 
 def unmount(mountpoint: Path, *, lazy: bool = False) -> None:
-    """Unmounts, at once out of sight and completely when the last user leaves if `lazy`. Raises MountError."""
+    """Unmounts, at once out of sight and completely when the last user leaves if `lazy`. MountError."""
     if os.geteuid() == 0:
         try:
             linux.unmount(os.fsencode(mountpoint), linux.MNT_DETACH if lazy else 0)

@@ -1,5 +1,7 @@
 """What both engines are given and both keep: settings, and counters that `cowfs stats` reads (statistics.py)."""
 
+from __future__ import annotations
+
 from collections.abc import Callable
 
 from cowfs.fuse.protocol.opcodes import OPCODE_LIMIT, Opcode

@@ -4,6 +4,8 @@ A name is looked up once, since the kernel remembers it; a file is opened as oft
 engines ask to be told. A request that was refused was no use.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial

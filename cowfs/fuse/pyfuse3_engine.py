@@ -9,6 +9,8 @@ A file handle is the node's number, and whether it was opened with O_DIRECT: pyf
 nothing else.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import logging

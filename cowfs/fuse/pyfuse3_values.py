@@ -1,5 +1,7 @@
 """pyfuse3's names of types, and the union's values as pyfuse3 wants them."""
 
+from __future__ import annotations
+
 import stat
 from typing import TYPE_CHECKING
 

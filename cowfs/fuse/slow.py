@@ -4,6 +4,8 @@ The union belongs to whoever holds the engine's lock, which no worker thread doe
 union: a borrowed descriptor to read from or to sync, or the copying part of a copy-up job.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 from collections.abc import Awaitable, Callable, Iterator

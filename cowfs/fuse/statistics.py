@@ -4,6 +4,8 @@ It travels as JSON, the value of an extended attribute of the root that no listi
 so nothing is to be cleaned up, and whoever may read the root directory may ask.
 """
 
+from __future__ import annotations
+
 import errno
 import json
 import os
@@ -74,7 +76,7 @@ class Statistics:
 
 
 def read_statistics(mountpoint: Path) -> Statistics:
-    """What the engine behind this mount counted. Raises NoStatisticsError."""
+    """What the engine behind this mount counted. NoStatisticsError."""
     try:
         value = os.getxattr(mountpoint, STATISTICS_NAME)
     except OSError as error:
@@ -90,7 +92,7 @@ def read_statistics(mountpoint: Path) -> Statistics:
 
 
 def read_facts(mountpoint: Path) -> MountFacts:
-    """What the mount says of itself. Raises NoStatisticsError."""
+    """What the mount says of itself. NoStatisticsError."""
     facts = read_statistics(mountpoint).mount
     if facts is None:
         raise NoStatisticsError(errno.ENODATA, f"the mount on {mountpoint} says nothing of itself")

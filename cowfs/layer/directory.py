@@ -9,6 +9,8 @@ is removed when the same user next makes one. Who mounts a layer holds a lock on
 write, shared to read, gone with the process, the same in every namespace.
 """
 
+from __future__ import annotations
+
 import errno
 import logging
 import os
@@ -59,7 +61,7 @@ class Upper:
 def open_bases(paths: list[Path], *, mounted: Path | None = None) -> list[Layer]:
     """Open the read-only layers, topmost first; each is locked against being written or removed.
 
-    ``mounted``: the one that may be in use, since it is only looked at.
+    `mounted`: the one that may be in use, since it is only looked at.
     """
     layers: list[Layer] = []
     try:
@@ -85,7 +87,7 @@ def open_bases(paths: list[Path], *, mounted: Path | None = None) -> list[Layer]
 
 
 def make_kept(path: Path) -> Upper:
-    """The layer at ``path``, made if there is none yet."""
+    """The layer at `path`, made if there is none yet."""
     if path.exists() and not path.is_dir():
         raise LayerError(f"The layer {path} is not a directory.")
     fresh = not is_layer(path)
@@ -124,7 +126,7 @@ def _just_begun(path: Path) -> bool:
 
 
 def make_temporary() -> Upper:
-    """A layer that ``discard`` removes, in a directory nobody else can enter."""
+    """A layer that `discard` removes, in a directory nobody else can enter."""
     parent = Path(os.environ.get("TMPDIR") or "/var/tmp")
     _remove_abandoned(parent)
     try:

@@ -1,5 +1,7 @@
 """Locks on a layer's upper directory: exclusive to write, shared to read, gone with the process."""
 
+from __future__ import annotations
+
 import fcntl
 import os
 import time
@@ -22,7 +24,7 @@ class LayerInUseError(LayerError):
 def lock_layer(upper: Path, *, exclusive: bool, patience: float = _LOCKED_WITHIN) -> int:
     """Lock a layer for the life of the returned descriptor, flock(2). LayerInUseError if somebody else has it.
 
-    ``patience``: how many seconds to wait for it.
+    `patience`: how many seconds to wait for it.
     """
     fd = os.open(upper, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     give_up = time.monotonic() + patience

@@ -1,8 +1,10 @@
 """layer.json: what a layer directory says of itself, written and read here and only here.
 
-It is JSON with ``format``, ``marks``, ``whiteouts``, ``state``, and for each of ``bases``, topmost first, ``path`` and
-``identity``. A new format gets a new number; older ones stay readable.
+It is JSON with `format`, `marks`, `whiteouts`, `state`, and for each of `bases`, topmost first, `path` and
+`identity`. A new format gets a new number; older ones stay readable.
 """
+
+from __future__ import annotations
 
 import errno
 import json
@@ -84,7 +86,7 @@ class LayerInfo:
 
 
 def find_base(path: Path) -> Path:
-    """The directory that a base's content lies in: ``upper`` for a layer, else the directory itself."""
+    """The directory that a base's content lies in: `upper` for a layer, else the directory itself."""
     if not path.is_dir():
         problem = "is not a directory" if path.exists() else "does not exist"
         raise LayerError(f"The base {path} {problem}.")

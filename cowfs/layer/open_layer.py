@@ -1,5 +1,7 @@
 """A layer open for writing: locked, marked as in use, and put away clean at the end."""
 
+from __future__ import annotations
+
 import errno
 import logging
 import os
@@ -35,7 +37,7 @@ class OpenLayer:
         quota: tuple[int | None, int | None] | None = None,
         variation: Variation = NO_VARIATION,
     ) -> None:
-        """``quota``: bytes and inodes. LayerError."""
+        """`quota`: bytes and inodes. LayerError."""
         self.bases = bases
         self._user_marks = user_marks
         self._durable = durable
@@ -65,7 +67,7 @@ class OpenLayer:
         self._end.close()
 
     def freeze(self, directory: Path) -> None:
-        """Move the layer to ``directory`` as it is, locked against changes, and go on in a new one in its place.
+        """Move the layer to `directory` as it is, locked against changes, and go on in a new one in its place.
 
         LayerError, and nothing has changed. No copy-up may run.
         """

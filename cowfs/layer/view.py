@@ -4,6 +4,8 @@ Both are trees of the union over read-only layers, so they show what a mount wou
 is an empty directory that goes with the view.
 """
 
+from __future__ import annotations
+
 import os
 import sys
 import tempfile
@@ -34,7 +36,7 @@ class Views(NamedTuple):
 
 @contextmanager
 def open_views(directory: Path, *, mounted: bool = False) -> Iterator[Views]:
-    """Open a layer and what it was made over. LayerError. ``mounted``: also while it is."""
+    """Open a layer and what it was made over. LayerError. `mounted`: also while it is."""
     directory = directory.resolve()
     require_layer(directory)
     # Trees are as deep as they like. The calls of Python functions take no C stack.

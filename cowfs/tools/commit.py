@@ -3,6 +3,8 @@
 The directory is built beside its place and moved there in one step, so that there is the old state or the new.
 """
 
+from __future__ import annotations
+
 import os
 import stat
 from pathlib import Path
@@ -18,7 +20,7 @@ from cowfs.union.layer import open_directory
 
 
 def commit(layer: Path, target: Path) -> None:
-    """Merge a layer over its base into a new directory ``target``. LayerError."""
+    """Merge a layer over its base into a new directory `target`. LayerError."""
     require_free(target)
     with built_beside(target) as stage:
         _write(layer, stage)

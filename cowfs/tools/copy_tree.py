@@ -3,6 +3,8 @@
 Everything goes through descriptors: no link in what is read or written is ever followed.
 """
 
+from __future__ import annotations
+
 import os
 import stat
 
@@ -21,7 +23,7 @@ class TreeWriter:
     """Writes entries with all they have; the names of one file become hard links again."""
 
     def __init__(self, tree: Tree, links: bytes) -> None:
-        """``links``: a directory on the target's file system for a second name of each file that has several."""
+        """`links`: a directory on the target's file system for a second name of each file that has several."""
         self._tree = tree
         self._links_fd = os.open(links, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._linked: set[int] = set()
@@ -47,7 +49,7 @@ class TreeWriter:
         copy_metadata(tree, tree.locate(directory), (target_fd, SELF), tree.status(directory))
 
     def write_layer(self, layer: Layer, source_fd: int, target_fd: int, marks: Marks) -> None:
-        """What a layer itself has in a directory, whiteouts and marks included; the target gets ``marks``."""
+        """What a layer itself has in a directory, whiteouts and marks included; the target gets `marks`."""
         tree = self._tree
         for name in sorted(os.listdir(b"/proc/self/fd/%d" % source_fd)):
             source, target = (source_fd, name), (target_fd, name)
@@ -83,7 +85,7 @@ class TreeWriter:
         self._write(node.lower_directory.layer, self._tree.locate(node), target, status, key)
 
     def _write(self, layer: Layer, source: Place, target: Place, status: os.stat_result, key: int | None) -> None:
-        """One file of any type but directory. ``key``: what it has in common with its other names."""
+        """One file of any type but directory. `key`: what it has in common with its other names."""
         dir_fd, name = target
         second = b"%d" % (key or 0)
         if key is not None and key in self._linked:

@@ -3,6 +3,8 @@
 A directory or file that was moved keeps its node number (union/nodes.py): so renames are known, not guessed.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import stat

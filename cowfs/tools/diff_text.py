@@ -1,5 +1,7 @@
 """The changes of a layer as text: for a person, for a script, as JSON."""
 
+from __future__ import annotations
+
 import json
 import os
 import re

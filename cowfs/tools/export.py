@@ -1,5 +1,7 @@
 """A layer for other programs: `cowfs export`. What is written appears under its name when it is complete."""
 
+from __future__ import annotations
+
 import os
 import sys
 import tempfile

@@ -4,6 +4,8 @@ An archive is unpacked through the union's own operations, as if in a mount: its
 by one and without following a link, so that none can lead anywhere else.
 """
 
+from __future__ import annotations
+
 import lzma
 import os
 import stat
@@ -57,7 +59,7 @@ class _Member(tarfile.TarInfo):
     """Of a header, tarfile reads as much into memory as it claims to have."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Member":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _Member:
         member = super().frombuf(buf, encoding, errors)
         if member.size < 0 or (member.type in _HEADERS and member.size > _HEADER_LIMIT):
             raise HostileMember(f"with a header of {member.size} bytes")
@@ -65,7 +67,7 @@ class _Member(tarfile.TarInfo):
 
 
 def import_layer(source: Path, layer: Path, bases: list[Path]) -> None:
-    """Make a new layer over ``bases`` from an archive (``-`` is the standard input) or a directory. LayerError."""
+    """Make a new layer over `bases` from an archive (`-` is the standard input) or a directory. LayerError."""
     if os.path.lexists(layer):
         raise LayerError(f"{layer} exists already: give a name that is free.")
     bases = [base.resolve() for base in bases]

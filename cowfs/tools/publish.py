@@ -1,5 +1,7 @@
 """A tree is built beside its place and moved there whole."""
 
+from __future__ import annotations
+
 import os
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from cowfs.layer.metadata import LayerError
 
 @contextmanager
 def built_beside(target: Path) -> Iterator[Path]:
-    """A directory to build in, with ``tree`` and ``links``, on the file system of ``target``; it goes in any case."""
+    """A directory to build in, with `tree` and `links`, on the file system of `target`; it goes in any case."""
     try:
         stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.", dir=target.absolute().parent))
     except OSError as error:

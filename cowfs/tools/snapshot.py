@@ -1,5 +1,7 @@
 """Freezing the layer of a running mount: `cowfs snapshot`."""
 
+from __future__ import annotations
+
 import itertools
 import os
 from pathlib import Path
@@ -10,7 +12,7 @@ from cowfs.layer.metadata import LayerError
 
 
 def take(mountpoint: Path, directory: Path | None) -> Path:
-    """Move what was written so far to ``directory``, by default beside the layer; return where it is. LayerError."""
+    """Move what was written so far to `directory`, by default beside the layer; return where it is. LayerError."""
     facts = read_facts(mountpoint)
     if facts.layer is None:
         raise LayerError(f"{mountpoint} was mounted with upperdir=: only a mount with a layer can be frozen.")

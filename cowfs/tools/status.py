@@ -1,5 +1,7 @@
 """What a person wants to know of a layer and of the mounts: `cowfs status` and `cowfs list`."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Iterable
 from pathlib import Path

@@ -4,6 +4,8 @@ Pax format, sorted by name, with numbers for owners and no time but mtime: the s
 Extended attributes, ACLs and capabilities among them, are SCHILY.xattr records, as GNU tar and OCI tools write them.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import stat

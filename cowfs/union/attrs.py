@@ -1,5 +1,7 @@
 """Attributes: what stat(2) shows of a node, and chmod, chown, truncate and utimes, in one call."""
 
+from __future__ import annotations
+
 import os
 import stat
 from dataclasses import dataclass, field
@@ -30,7 +32,7 @@ class Caller(NamedTuple):
 
 
 class Changer(NamedTuple):
-    """Who changes a file. ``pid`` as the daemon sees it, 0 if it cannot."""
+    """Who changes a file. `pid` as the daemon sees it, 0 if it cannot."""
 
     uid: int
     gid: int
@@ -49,7 +51,7 @@ class Changer(NamedTuple):
 
 
 class Attributes(NamedTuple):
-    """What stat(2) shows. Sizes in bytes, ``blocks`` in units of 512 bytes, times in ns since the epoch."""
+    """What stat(2) shows. Sizes in bytes, `blocks` in units of 512 bytes, times in ns since the epoch."""
 
     ino: int
     mode: int
@@ -89,7 +91,7 @@ def get_attributes(tree: Tree, node: Node) -> Attributes:
 
 def lookup_attributes(tree: Tree, parent: Directory, name: bytes) -> tuple[Node, Attributes]:
     """The node of a name and what it shows, for one stat(2) where that will do; OSError ENOENT if there is nothing."""
-    known = parent.known.get(name)
+    known = parent.dentries.get(name)
     if known is not None:
         return known, get_attributes(tree, known)
     found = find(tree, parent, name)
@@ -100,7 +102,7 @@ def lookup_attributes(tree: Tree, parent: Directory, name: bytes) -> tuple[Node,
 
 
 def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
-    """The node's attributes, where the ``status`` of its content is at hand."""
+    """The node's attributes, where the `status` of its content is at hand."""
     ctime_ns, size, blocks = status.st_ctime_ns, status.st_size, status.st_blocks
     if isinstance(node, Directory):
         links = _directory_link_count(tree, node, status)
@@ -160,7 +162,7 @@ def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
 def drop_privileges(tree: Tree, node: Node, fd: int, changer: Changer | None) -> None:
     """Clear setuid and setgid, as the kernel does when somebody without CAP_FSETID writes.
 
-    Where the group may not execute, setgid stays if the group is one of the ``changer``'s.
+    Where the group may not execute, setgid stays if the group is one of the `changer`'s.
     """
     status = os.fstat(fd)
     mode = status.st_mode

@@ -4,6 +4,8 @@ While a session runs, a base file with several names that was copied up has one 
 lead there through the index. Here the others get their place in the upper layer, too.
 """
 
+from __future__ import annotations
+
 import stat
 from collections.abc import Collection, Iterator
 

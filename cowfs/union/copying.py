@@ -1,5 +1,7 @@
 """Copying what a file has: content, holes, owner, mode, times and attributes."""
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
@@ -31,9 +33,9 @@ _NAMED_ENTRIES = (b"\x02\0", b"\x08\0")
 
 
 def copy_metadata(tree: Tree, source: Place, target: Place, status: os.stat_result) -> bool:
-    """Give ``target`` the owner, attributes, mode and times of ``source``, whose ``status`` is at hand.
+    """Give `target` the owner, attributes, mode and times of `source`, whose `status` is at hand.
 
-    False if the owner is another then (``_copy_owner``).
+    False if the owner is another then (`_copy_owner`).
     """
     dir_fd, name = target
     # In this order: chown clears setuid and capabilities, an ACL changes the mode.
@@ -70,7 +72,7 @@ def copy_xattrs(tree: Tree, source: int | bytes, target: int | bytes) -> None:
 
 
 def copy_content(source: int, target: int, status: os.stat_result, size: int) -> None:
-    """Copy the first ``size`` bytes of a file of this ``status`` into an empty one."""
+    """Copy the first `size` bytes of a file of this `status` into an empty one."""
     if status.st_blocks * 512 >= status.st_size:
         _copy_data(source, target, 0, size)
     else:
@@ -78,7 +80,7 @@ def copy_content(source: int, target: int, status: os.stat_result, size: int) ->
 
 
 def _copy_sparse(source: int, target: int, size: int) -> None:
-    """Copy the first ``size`` bytes, holes staying holes."""
+    """Copy the first `size` bytes, holes staying holes."""
     offset = 0
     while offset < size:
         try:
@@ -115,7 +117,7 @@ def _copy_range(source: int, target: int, offset: int, count: int) -> int:
 
 
 def _copy_owner(chown: Callable[[int, int], None], status: os.stat_result) -> tuple[bool, int]:
-    """Give a copy its owner and group, by ``chown(uid, gid)``: whether it has them, and the st_mode that is right then.
+    """Give a copy its owner and group, by `chown(uid, gid)`: whether it has them, and the st_mode that is right then.
 
     A daemon that may not give files away keeps the copy as its own, as cp(1) does. The set-user-ID or set-group-ID
     bit goes then: it would lend another's rights.

@@ -3,6 +3,8 @@
 A crash leaves the old state or the new. What a parent directory shows, its times included, does not change.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
@@ -23,7 +25,7 @@ from cowfs.union.whiteout import attribute_path
 class CopyUpNeeded(Exception):
     """More bytes have to be copied than may be while everybody waits; nothing was changed yet.
 
-    Run ``job = begin(tree, node)``, ``job.copy()`` elsewhere, ``job.commit()``, and then the operation again.
+    Run `job = begin(tree, node)`, `job.copy()` elsewhere, `job.commit()`, and then the operation again.
     """
 
     def __init__(self, node: Node) -> None:
@@ -32,10 +34,10 @@ class CopyUpNeeded(Exception):
 
 
 class CopyUpJob:
-    """The copy-up of one regular file in three steps, of which only ``copy`` takes time and may run in a thread."""
+    """The copy-up of one regular file in three steps, of which only `copy` takes time and may run in a thread."""
 
     def __init__(self, tree: Tree, node: Node, size: int | None = None) -> None:
-        """``size``: how many bytes of the content are wanted, all by default."""
+        """`size`: how many bytes of the content are wanted, all by default."""
         self._tree = tree
         self._node = node
         self._source = tree.open_lower(node)
@@ -131,9 +133,9 @@ def begin(tree: Tree, node: Node) -> CopyUpJob:
 
 
 def copy_up(tree: Tree, node: Node, size: int | None = None) -> None:
-    """Bring a node into the upper layer. ``size``: a caller about to truncate wants no more bytes than that.
+    """Bring a node into the upper layer. `size`: a caller about to truncate wants no more bytes than that.
 
-    Raises CopyUpNeeded if it would copy more than ``tree.copy_ups.inline_limit`` bytes.
+    CopyUpNeeded if it would copy more than `tree.copy_ups.inline_limit` bytes.
     """
     if node.upper:
         return
@@ -242,7 +244,7 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
 
 
 def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result, identity: tuple[int, int] | None) -> None:
-    """Move a complete copy to where the node belongs. ``status`` and ``identity`` are those of what was copied."""
+    """Move a complete copy to where the node belongs. `status` and `identity` are those of what was copied."""
     parent, name = node.parent, node.name
     if node.unlinked or parent is None:
         orphan = b"%d" % node.number
@@ -293,7 +295,7 @@ def _move_into(tree: Tree, staged: bytes, parent: Directory, name: bytes) -> Non
 
 
 def _enter(tree: Tree, parent: Directory, name: bytes, make: Callable[[int], None]) -> None:
-    """Let ``make`` add an entry to an upper directory, which shows what it showed.
+    """Let `make` add an entry to an upper directory, which shows what it showed.
 
     Its mode may shut out a daemon without CAP_DAC_OVERRIDE: a file can be changed where none can be added.
     """

@@ -1,5 +1,7 @@
 """The content of files: read, write, allocate, seek, copy, sync; and their inode flags."""
 
+from __future__ import annotations
+
 import errno
 import fcntl
 import os
@@ -21,9 +23,9 @@ _MAY_NOT_NOWAIT = (errno.EOPNOTSUPP, errno.EINVAL)
 
 
 def read(tree: Tree, node: Node, offset: int, size: int, *, at_once: memoryview | None = None) -> bytes | memoryview:
-    """Up to ``size`` bytes; fewer only at the end of the file.
+    """Up to `size` bytes; fewer only at the end of the file.
 
-    ``at_once``: room for so many bytes, of which what is returned may be a part, if no disk has to be waited for;
+    `at_once`: room for so many bytes, of which what is returned may be a part, if no disk has to be waited for;
     BlockingIOError if one has.
     """
     fd = tree.file(node)
@@ -53,7 +55,7 @@ def borrow(tree: Tree, node: Node) -> int:
 def write(tree: Tree, node: Node, offset: int, buffer: bytes | memoryview, unprivileged: Changer | None) -> int:
     """Write at an offset; the number of bytes written. A caller without CAP_FSETID costs the file its setuid bits.
 
-    ``unprivileged``: such a caller, here and below; None: one who has that.
+    `unprivileged`: such a caller, here and below; None: one who has that.
     """
     try:
         fd = _open_to_change(tree, node, unprivileged)

@@ -1,5 +1,7 @@
 """mkdir and rmdir."""
 
+from __future__ import annotations
+
 import errno
 import os
 import stat

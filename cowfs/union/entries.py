@@ -1,5 +1,7 @@
 """Adding a name to a directory and taking one away: what create, mkdir, link, unlink, rmdir and rename share."""
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
@@ -40,7 +42,7 @@ def add_entry(
     caller: Caller,
     make: Callable[[int, bytes, int], None],
 ) -> tuple[Node, Attributes]:
-    """Add an entry that ``make(dir_fd, name, mode)`` creates, with its owner and mode as ``caller`` would get them.
+    """Add an entry that `make(dir_fd, name, mode)` creates, with its owner and mode as `caller` would get them.
 
     OSError EEXIST if the name shows something already.
     """
@@ -67,7 +69,7 @@ def add_entry(
         status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
     found = Found(tree.numbers.number(status.st_dev, status.st_ino), status, in_upper=True)
     node = adopt(tree, parent, name, found)
-    node.plain = not inherits_acl
+    node.without_acl = not inherits_acl
     if isinstance(node, Directory):
         tree.names.made_empty(node)
     return node, attributes_of(tree, node, status)
@@ -132,7 +134,7 @@ def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
 def _remove_upper_name(
     tree: Tree, parent: Directory, name: bytes, kind: int, orphan: bytes | None, *, covers: bool
 ) -> None:
-    """Take an entry out of the upper layer: to the orphans under ``orphan``, or away."""
+    """Take an entry out of the upper layer: to the orphans under `orphan`, or away."""
     parent_fd = tree.upper_fd(parent)
     if orphan is not None:
         move_out(tree, parent_fd, name, tree.upper.orphans_fd, orphan, covers=covers)

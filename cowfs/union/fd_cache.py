@@ -1,5 +1,7 @@
 """Bounded caches of open descriptors: the least recently used one is closed when a cache is full."""
 
+from __future__ import annotations
+
 import os
 import resource
 from collections import OrderedDict

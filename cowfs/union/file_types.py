@@ -1,5 +1,7 @@
 """What the types of files are called, wherever a user reads of one."""
 
+from __future__ import annotations
+
 import stat
 
 TYPE_NAMES = {

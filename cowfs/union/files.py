@@ -1,5 +1,7 @@
 """Everything that is not a directory: create, mknod, symlink, link, unlink, O_TMPFILE, readlink."""
 
+from __future__ import annotations
+
 import errno
 import os
 import stat

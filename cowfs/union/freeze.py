@@ -4,6 +4,8 @@ Nothing that the kernel knows changes: every node keeps its number and shows wha
 another place: what was in the upper layer is below now, and unlinked open files move along to the new work area.
 """
 
+from __future__ import annotations
+
 import os
 
 from cowfs.union.layer import Layer, WritableLayer
@@ -14,7 +16,7 @@ from cowfs.union.tree import SELF, Tree
 
 
 def freeze(tree: Tree, frozen: Layer, upper: WritableLayer) -> None:
-    """``frozen`` is the old upper layer, opened as the topmost read-only one; ``upper`` is empty. No copy-up runs."""
+    """`frozen` is the old upper layer, opened as the topmost read-only one; `upper` is empty. No copy-up runs."""
     old = tree.upper
     places = _Places(tree, frozen)
     index = LowerDirectory(frozen, None, b"", -1 if frozen.links_fd is None else frozen.links_fd)

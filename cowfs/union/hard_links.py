@@ -4,6 +4,8 @@ A base file with several names that was copied up lies in the hard-link index (l
 name its place at the end.
 """
 
+from __future__ import annotations
+
 import os
 
 from cowfs.union.nodes import Directory, Node
@@ -25,7 +27,7 @@ def in_lower_index(node: Node) -> bool:
 
 
 def lower_identity(tree: Tree, node: Node, status: os.stat_result) -> tuple[int, int] | None:
-    """The lasting identity of a node whose content, of this ``status``, is in a read-only layer."""
+    """The lasting identity of a node whose content, of this `status`, is in a read-only layer."""
     directory = node.lower_directory
     if directory is None or not directory.layer.position:
         return tree.numbers.identity(status)
@@ -54,7 +56,7 @@ def names_below(tree: Tree, node: Node, status: os.stat_result) -> int:
 
 
 def in_upper_index(tree: Tree, origin: tuple[int, int], status: os.stat_result) -> tuple[int, bytes] | None:
-    """Where the index has a file of the upper layer that is a copy of ``origin``; None if it has not this one."""
+    """Where the index has a file of the upper layer that is a copy of `origin`; None if it has not this one."""
     sheltered_at = tree.links.in_upper(origin) if status.st_nlink > 1 else None
     if sheltered_at is None or os.stat(sheltered_at[1], dir_fd=sheltered_at[0]).st_ino != status.st_ino:
         return None
@@ -62,7 +64,7 @@ def in_upper_index(tree: Tree, origin: tuple[int, int], status: os.stat_result) 
 
 
 def link_count(tree: Tree, node: Node, status: os.stat_result) -> int:
-    """The st_nlink of a file that is not a directory, from the ``status`` of its content."""
+    """The st_nlink of a file that is not a directory, from the `status` of its content."""
     if node.unlinked:
         return 0
     if node.sheltered_at is None:

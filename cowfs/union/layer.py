@@ -4,6 +4,8 @@ This is the one place that opens a base. Where the kernel allows it the base is 
 mount of our own, so that no later mistake could write to it; else every open here is O_RDONLY.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import shutil
@@ -18,12 +20,12 @@ _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
 
 
 class Layer:
-    """A read-only layer. ``position`` counts from the bottom: 0 is the lowest base, whatever is stacked on it."""
+    """A read-only layer. `position` counts from the bottom: 0 is the lowest base, whatever is stacked on it."""
 
     def __init__(
         self, path: bytes, position: int, links: bytes | None = None, *, attribute_whiteouts: bool = False
     ) -> None:
-        """Open ``path``. A cowfs layer brings its hard-link index with it, and the form of its whiteouts."""
+        """Open `path`. A cowfs layer brings its hard-link index with it, and the form of its whiteouts."""
         self.path = path
         self.attribute_whiteouts = attribute_whiteouts
         self.position = position
@@ -50,8 +52,8 @@ class Layer:
 class WritableLayer:
     """The upper layer and its work area.
 
-    ``work/staging`` holds what is being built, ``work/orphans`` unlinked files that are still open and ``work/links``
-    the hard-link index. All of ``work`` lies on one file system with ``upper``: a rename moves things atomically.
+    `work/staging` holds what is being built, `work/orphans` unlinked files that are still open and `work/links`
+    the hard-link index. All of `work` lies on one file system with `upper`: a rename moves things atomically.
     """
 
     def __init__(self, upper: bytes, work: bytes, *, attribute_whiteouts: bool = False) -> None:
@@ -84,7 +86,7 @@ class WritableLayer:
         return b"%x" % self._staged
 
     def open_file(self, dir_fd: int, name: bytes, more_flags: int = 0) -> tuple[int, bool]:
-        """Open a regular file for reading and, if its inode flags let us, writing anywhere: ``(fd, writable)``.
+        """Open a regular file for reading and, if its inode flags let us, writing anywhere: `(fd, writable)`.
 
         A daemon without CAP_DAC_OVERRIDE may own a file whose mode shuts it out; callers had it open before that.
         """

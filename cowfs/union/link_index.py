@@ -1,9 +1,11 @@
 """The hard-link index on disk: what keeps a base file with several names one file after it was copied up.
 
-The copied-up file lies in ``work/links`` under the identity of its base file; every name of the base file leads there,
+The copied-up file lies in `work/links` under the identity of its base file; every name of the base file leads there,
 whether or not that name was ever looked up. Beside it, "IDENTITY.below" is a symbolic link whose target is the number
 of names that still show from below; the names in the upper layer are counted by the file's own link count.
 """
+
+from __future__ import annotations
 
 import os
 from collections.abc import Iterable
@@ -19,7 +21,7 @@ _BELOW = b".below"
 
 class LinkIndex:
     def __init__(self, upper: WritableLayer, layers: Iterable[Layer]) -> None:
-        """``layers`` are the read-only ones, topmost first."""
+        """`layers` are the read-only ones, topmost first."""
         self._upper = upper
         self._names = set(_names(upper.links_fd))
         self._lower = [
@@ -29,12 +31,12 @@ class LinkIndex:
         ]
 
     def in_upper(self, identity: Identity) -> tuple[int, bytes] | None:
-        """Where the copied-up file lies, as a fixed ``(dir_fd, name)``."""
+        """Where the copied-up file lies, as a fixed `(dir_fd, name)`."""
         key = format_identity(identity)
         return (self._upper.links_fd, key) if key in self._names else None
 
     def in_lower(self, identity: Identity, position: int) -> tuple[LowerDirectory, bytes] | None:
-        """Where a layer above ``position`` keeps its copied-up version, the topmost one first."""
+        """Where a layer above `position` keeps its copied-up version, the topmost one first."""
         key = format_identity(identity)
         for directory, names in self._lower:
             if directory.layer.position <= position:
@@ -73,7 +75,7 @@ class LinkIndex:
     def lower_link_count(self, identity: Identity, position: int, base_link_count: int) -> int:
         """How many names a file has in the view without the upper layer.
 
-        ``base_link_count`` is the st_nlink of the file itself, in the layer at ``position``.
+        `base_link_count` is the st_nlink of the file itself, in the layer at `position`.
         """
         key = format_identity(identity)
         count = base_link_count
@@ -101,7 +103,7 @@ class LinkIndex:
         return self._upper.links_fd, key
 
     def remove(self, identity: Identity, orphan: bytes | None) -> None:
-        """Forget a file whose last name is gone; its content goes to the orphans under ``orphan``, or away."""
+        """Forget a file whose last name is gone; its content goes to the orphans under `orphan`, or away."""
         key = format_identity(identity)
         links_fd = self._upper.links_fd
         if key in self._names:
@@ -117,7 +119,7 @@ def _names(fd: int) -> list[bytes]:
         return [entry.name for entry in entries if _is_possible(entry)]
 
 
-def _is_possible(entry: "os.DirEntry[bytes]") -> bool:
+def _is_possible(entry: os.DirEntry[bytes]) -> bool:
     """Whether this can be a part of the index: a layer may hold anything."""
     if entry.name.endswith(_BELOW):
         return entry.is_symlink()

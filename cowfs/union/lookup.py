@@ -1,5 +1,7 @@
 """From a name in a directory to the entry that shows there."""
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
@@ -43,8 +45,8 @@ class LowerEntry:
 
 
 def lookup(tree: Tree, parent: Directory, name: bytes) -> Node:
-    """The node that ``name`` in ``parent`` leads to; OSError ENOENT if there is nothing."""
-    return parent.known.get(name) or adopt(tree, parent, name, find(tree, parent, name))
+    """The node that `name` in `parent` leads to; OSError ENOENT if there is nothing."""
+    return parent.dentries.get(name) or adopt(tree, parent, name, find(tree, parent, name))
 
 
 def find(tree: Tree, parent: Directory, name: bytes) -> Found:
@@ -67,7 +69,7 @@ def find(tree: Tree, parent: Directory, name: bytes) -> Found:
 
 def number_of(tree: Tree, parent: Directory, name: bytes) -> int:
     """The number of the node that a name leads to, which need not be made for that; OSError ENOENT."""
-    known = parent.known.get(name)
+    known = parent.dentries.get(name)
     return known.number if known is not None else find(tree, parent, name).number
 
 
@@ -77,7 +79,7 @@ def adopt(tree: Tree, parent: Directory, name: bytes, found: Found) -> Node:
     node = tree.nodes.find(found.number)
     if node is not None:
         if node.is_at(parent, name) and not node.unlinked and node.type == stat.S_IFMT(status.st_mode):
-            parent.known[name] = node
+            parent.dentries[name] = node
             return node
         if _same_file(tree, node, status):
             return node
@@ -98,13 +100,13 @@ def adopt(tree: Tree, parent: Directory, name: bytes, found: Found) -> Node:
     node.lower_name = found.lower_name
     node.upper = found.in_upper or found.sheltered_at is not None
     tree.nodes.add(node)
-    parent.known[name] = node
+    parent.dentries[name] = node
     return node
 
 
 def forget_name(parent: Directory, name: bytes) -> None:
     """To be called before a name is made or taken away: whatever happens then, it has to be looked for again."""
-    parent.known.pop(name, None)
+    parent.dentries.pop(name, None)
 
 
 def upper_status(tree: Tree, parent: Directory, name: bytes) -> os.stat_result | None:
@@ -119,7 +121,7 @@ def upper_status(tree: Tree, parent: Directory, name: bytes) -> os.stat_result |
 
 
 def lower_entry(tree: Tree, lowers: Sequence[LowerDirectory], name: bytes) -> LowerEntry | None:
-    """What the read-only directories ``lowers``, topmost first, show under a name when merged."""
+    """What the read-only directories `lowers`, topmost first, show under a name when merged."""
     found: LowerEntry | None = None
     directories: list[LowerDirectory] = []
     for directory in lowers:
@@ -174,7 +176,7 @@ def no_entry(name: bytes) -> OSError:
 def _redirected(
     tree: Tree, directory: LowerDirectory, lowers: Sequence[LowerDirectory], redirect: bytes
 ) -> LowerEntry | None:
-    """The directories below ``directory`` that a redirect in it leads to."""
+    """The directories below `directory` that a redirect in it leads to."""
     if not redirect.startswith(b"/"):
         below = [other for other in lowers if other.layer.position < directory.layer.position]
         entry = lower_entry(tree, below, redirect)

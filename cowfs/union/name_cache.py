@@ -2,8 +2,10 @@
 
 For a directory in which things were not found a few times the names in its layers are read once. Those of the
 read-only layers never change; those of the upper layer are kept along, for which every name that is made there must be
-told of (``NameCache.made``). A name too many costs the system call that it would have cost anyway.
+told of (`NameCache.made`). A name too many costs the system call that it would have cost anyway.
 """
+
+from __future__ import annotations
 
 import os
 from collections import OrderedDict

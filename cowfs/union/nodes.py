@@ -5,12 +5,15 @@ st_ino: it never changes while the mount lives, copy-up and forgetting included,
 programs of a 32-bit chroot.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
 from collections.abc import Callable
 
 from cowfs.union.layer import Layer
+from cowfs.union.listing import Listing
 
 ROOT_NUMBER = 1
 NO_GROUP = -1
@@ -26,8 +29,8 @@ class LowerDirectory:
 
     __slots__ = ("fd", "layer", "name", "parent")
 
-    def __init__(self, layer: Layer, parent: "LowerDirectory | None", name: bytes, fd: int = -1) -> None:
-        """A directory in another, or (no parent) one that the layer itself holds open as ``fd``."""
+    def __init__(self, layer: Layer, parent: LowerDirectory | None, name: bytes, fd: int = -1) -> None:
+        """A directory in another, or (no parent) one that the layer itself holds open as `fd`."""
         self.layer = layer
         self.parent = parent
         self.name = name
@@ -35,7 +38,7 @@ class LowerDirectory:
 
 
 class Node:
-    """A file of any type but directory. Where its content is, ``Tree.locate`` tells."""
+    """A file of any type but directory. Where its content is, `Tree.locate` tells."""
 
     __slots__ = (
         "children",
@@ -45,14 +48,14 @@ class Node:
         "name",
         "number",
         "parent",
-        "plain",
         "sheltered_at",
         "type",
         "unlinked",
         "upper",
+        "without_acl",
     )
 
-    def __init__(self, number: int, kind: int, parent: "Directory | None", name: bytes) -> None:
+    def __init__(self, number: int, kind: int, parent: Directory | None, name: bytes) -> None:
         self.number = number
         self.type = kind  # stat.S_IFMT of the mode
         self.parent = parent
@@ -67,16 +70,16 @@ class Node:
         self.sheltered_at: tuple[int, bytes] | None = None
         self.unlinked = False
         # Known to have neither an ACL nor capabilities.
-        self.plain = False
+        self.without_acl = False
 
-    def is_at(self, parent: "Directory", name: bytes) -> bool:
+    def is_at(self, parent: Directory, name: bytes) -> bool:
         return self.parent is parent and self.name == name
 
 
 class Directory(Node):
     __slots__ = (
         "default_acl",
-        "known",
+        "dentries",
         "listed",
         "listing",
         "lower_names",
@@ -87,19 +90,20 @@ class Directory(Node):
         "upper_names",
     )
 
-    def __init__(self, number: int, parent: "Directory | None", name: bytes) -> None:
+    def __init__(self, number: int, parent: Directory | None, name: bytes) -> None:
         super().__init__(number, stat.S_IFDIR, parent, name)
         # Topmost first. Empty for a directory that shows nothing from below.
         self.lowers: tuple[LowerDirectory, ...] = ()
-        # The path of ``lowers`` in the view without the upper layer, where it is not parent's path + name.
+        # The path of `lowers` in the view without the upper layer, where it is not parent's path + name.
         self.redirect: bytes | None = None
-        self.listing: object | None = None  # owned by readdir.py
+        self.listing: Listing | None = None
+        # Listed once: then cookies are about.
         self.listed = False
         self.default_acl: bool | None = None  # None: not looked yet
         # The group that its setgid bit gives to new entries, or NO_GROUP; None: not looked yet.
         self.passes_group_on: int | None = None
-        # The nodes whose name in this directory is known to lead to them still.
-        self.known: dict[bytes, Node] = {}
+        # The dentry cache: nodes whose name in this directory still leads to them.
+        self.dentries: dict[bytes, Node] = {}
         # Owned by name_cache.py.
         self.upper_names: set[bytes] | None = None
         self.lower_names: frozenset[bytes] | None = None
@@ -116,11 +120,11 @@ class Numbers:
         self._slots: dict[int, int] = {}
         for device in devices:
             self._slots.setdefault(device, len(self._slots))
-        self._odd: dict[tuple[int, int], int] = {}
-        self._next_odd = _FIRST_SPARE_NUMBER
+        self._spare: dict[tuple[int, int], int] = {}
+        self._next_spare = _FIRST_SPARE_NUMBER
 
     def identity(self, status: os.stat_result) -> tuple[int, int] | None:
-        """The lasting ``(slot, inode)`` of a file, or None if it lies on no layer's own file system."""
+        """The lasting `(slot, inode)` of a file, or None if it lies on no layer's own file system."""
         slot = self._slots.get(status.st_dev)
         return None if slot is None else (slot, status.st_ino)
 
@@ -135,12 +139,12 @@ class Numbers:
     def spare_number(self, device: int, inode: int) -> int:
         """A number from the remaining range, for an inode that has none of its own or whose number is taken."""
         key = (device, inode)
-        number = self._odd.get(key)
+        number = self._spare.get(key)
         if number is None:
-            if self._next_odd > _LAST_NUMBER:
+            if self._next_spare > _LAST_NUMBER:
                 raise OSError(errno.EOVERFLOW, "no node numbers left")
-            number = self._odd[key] = self._next_odd
-            self._next_odd += 1
+            number = self._spare[key] = self._next_spare
+            self._next_spare += 1
         return number
 
     def _number(self, slot: int, inode: int) -> int | None:
@@ -152,7 +156,7 @@ class Numbers:
 
 
 class Nodes:
-    """All live nodes by number. ``on_drop`` is told of each node that is given up."""
+    """All live nodes by number. `on_drop` is told of each node that is given up."""
 
     def __init__(self, root: Directory, on_drop: Callable[[Node], None]) -> None:
         root.lookups = 1
@@ -188,11 +192,11 @@ class Nodes:
     def move(self, node: Node, parent: Directory, name: bytes) -> None:
         """Give a node another name."""
         former = node.parent
-        if former is not None and former.known.get(node.name) is node:
-            del former.known[node.name]
+        if former is not None and former.dentries.get(node.name) is node:
+            del former.dentries[node.name]
         node.parent = parent
         node.name = name
-        parent.known[name] = node
+        parent.dentries[name] = node
         if former is not parent:
             parent.children += 1
             if former is not None:
@@ -200,7 +204,7 @@ class Nodes:
                 self.drop_unneeded(former)
 
     def forget(self, number: int, count: int) -> None:
-        """The kernel gives back ``count`` look-ups of a node."""
+        """The kernel gives back `count` look-ups of a node."""
         node = self._nodes.get(number)
         if node is not None:
             node.lookups -= count
@@ -216,6 +220,6 @@ class Nodes:
             self._on_drop(current)
             if parent is not None:
                 parent.children -= 1
-                if parent.known.get(current.name) is current:
-                    del parent.known[current.name]
+                if parent.dentries.get(current.name) is current:
+                    del parent.dentries[current.name]
             current = parent

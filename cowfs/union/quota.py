@@ -9,6 +9,8 @@ copied already: that much the limit may be exceeded.
 The error is ENOSPC, not EDQUOT: programs know what to say of it, and df agrees with them.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 from contextlib import suppress
@@ -20,7 +22,7 @@ _BLOCK = 4096
 
 class Quota:
     def __init__(self, roots: list[int], size: int | None, inodes: int | None) -> None:
-        """``roots``: descriptors of the directories that count, on one file system. None: without that limit."""
+        """`roots`: descriptors of the directories that count, on one file system. None: without that limit."""
         self._roots = roots
         self.size = size
         self.inodes = inodes

@@ -1,21 +1,19 @@
 """Directory listings, merged, with cookies that stay good while entries come and go.
 
-A cookie is the position behind an entry: small (32-bit programs store it in 31 bits), never used twice. An entry that
-is there throughout a reader's walk is seen exactly once, whatever others do meanwhile (POSIX readdir); one that was
-added meanwhile is before all readers, so that a walk ends although its names go and come back.
-A listing nobody changed is the same whenever it is made, so it may be dropped and made again; a changed one is kept
-as long as its node.
+An entry that is there throughout a reader's walk is seen exactly once, whatever others do meanwhile (POSIX readdir);
+one that was added meanwhile is before all readers, so that a walk ends although its names go and come back.
 """
+
+from __future__ import annotations
 
 import os
 import stat
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import NamedTuple
 
 from cowfs.union.layer import Layer, WritableLayer, open_listing, opened_up
+from cowfs.union.listing import Listing
 from cowfs.union.lookup import number_of
 from cowfs.union.nodes import Directory
 from cowfs.union.tree import SELF, Tree
@@ -23,8 +21,6 @@ from cowfs.union.untouched import touched
 
 _SELF_COOKIE = 1
 _PARENT_COOKIE = 2
-_LAST_COOKIE = (1 << 31) - 2
-_LISTINGS_KEPT = 256
 
 
 class Entry(NamedTuple):
@@ -32,81 +28,6 @@ class Entry(NamedTuple):
     cookie: int
     type: int  # stat.S_IFMT of the mode
     number: int
-
-
-class Listing:
-    """The names of one directory. They lie here in the order opposite to that in which they are read."""
-
-    def __init__(self, entries: dict[bytes, tuple[int, int]]) -> None:
-        """``entries``: name -> (type, node number or 0 as long as it was not looked up)."""
-        names = sorted(entries, reverse=True)
-        self._names: list[bytes | None] = [*names]
-        self._types = array("H", (entries[name][0] for name in names))
-        self.numbers = array("L", (entries[name][1] for name in names))
-        # Negative, so that they grow with the position.
-        self._cookies = array("l", range(-_LAST_COOKIE, len(entries) - _LAST_COOKIE))
-        self._next_cookie = _LAST_COOKIE - len(entries)
-        self._index: dict[bytes, int] | None = None
-        self._removed = 0
-        self.changed = False
-        self.read = False  # since it was made or changed, by a caller
-        # Counted along, since the link count of a directory is asked for after each change in it.
-        self.subdirectories = sum(kind == stat.S_IFDIR for kind, _ in entries.values())
-
-    def __len__(self) -> int:
-        return len(self._names) - self._removed
-
-    def after(self, cookie: int) -> Iterator[tuple[int, bytes, int, int]]:
-        """(position, name, cookie, type) of what comes behind a cookie."""
-        for position in range(bisect_left(self._cookies, -cookie) - 1, -1, -1):
-            name = self._names[position]
-            if name is not None:
-                yield position, name, -self._cookies[position], self._types[position]
-
-    def put(self, name: bytes, kind: int) -> None:
-        """A name is there now, or is something else now."""
-        self.changed = True
-        self.read = False
-        index = self._by_name()
-        position = index.get(name)
-        if position is None:
-            index[name] = len(self._names)
-            self._names.append(name)
-            self._types.append(kind)
-            self.numbers.append(0)
-            self._cookies.append(-self._next_cookie)
-            self._next_cookie -= 1
-        else:
-            self.subdirectories -= self._types[position] == stat.S_IFDIR
-            self._types[position] = kind
-            self.numbers[position] = 0
-        self.subdirectories += kind == stat.S_IFDIR
-
-    def remove(self, name: bytes) -> None:
-        self.changed = True
-        self.read = False
-        position = self._by_name().pop(name, None)
-        if position is not None:
-            self.subdirectories -= self._types[position] == stat.S_IFDIR
-            self._names[position] = None
-            self._removed += 1
-            if self._removed > 64 + len(self._names) // 2:
-                self._compact()
-
-    def _by_name(self) -> dict[bytes, int]:
-        if self._index is None:
-            self._index = {name: position for position, name in enumerate(self._names) if name is not None}
-        return self._index
-
-    def _compact(self) -> None:
-        """Let go of removed names; the cookies of the others stay."""
-        kept = [position for position, name in enumerate(self._names) if name is not None]
-        self._names = [self._names[position] for position in kept]
-        self._types = array("H", (self._types[position] for position in kept))
-        self.numbers = array("L", (self.numbers[position] for position in kept))
-        self._cookies = array("l", (self._cookies[position] for position in kept))
-        self._index = None
-        self._removed = 0
 
 
 def read_directory(tree: Tree, directory: Directory, cookie: int) -> Iterator[Entry]:
@@ -160,31 +81,27 @@ def before_change(tree: Tree, directory: Directory) -> None:
 def entry_put(tree: Tree, directory: Directory, name: bytes, kind: int) -> None:
     """A name was added, or is another type now."""
     touched(tree, directory)
-    if isinstance(directory.listing, Listing):
+    if directory.listing is not None:
         directory.listing.put(name, kind)
-        tree.listings.pop(directory, None)
+        tree.listings.drop(directory)
 
 
 def entry_removed(tree: Tree, directory: Directory, name: bytes) -> None:
     touched(tree, directory)
-    if isinstance(directory.listing, Listing):
+    if directory.listing is not None:
         directory.listing.remove(name)
-        tree.listings.pop(directory, None)
+        tree.listings.drop(directory)
 
 
 def _listing(tree: Tree, directory: Directory) -> Listing:
     listing = directory.listing
-    if isinstance(listing, Listing):
+    if listing is not None:
         if not listing.changed:
-            tree.listings.move_to_end(directory)
+            tree.listings.used(directory)
         return listing
-    listing = Listing(_scan(tree, directory))
-    directory.listing = listing
+    listing = directory.listing = Listing(_scan(tree, directory))
     directory.listed = True
-    tree.listings[directory] = None
-    if len(tree.listings) > _LISTINGS_KEPT:
-        oldest, _ = tree.listings.popitem(last=False)
-        oldest.listing = None
+    tree.listings.add(directory)
     return listing
 
 
@@ -212,7 +129,7 @@ def _scan_layer(
 ) -> None:
     """Add what one layer has in a directory to what the layers below it have.
 
-    ``device`` is given where inode numbers speak for themselves: in a base that was never a session's layer.
+    `device` is given where inode numbers speak for themselves: in a base that was never a session's layer.
     """
     listing_fd = open_listing(dir_fd)
     try:
@@ -229,7 +146,7 @@ def _scan_layer(
         os.close(listing_fd)
 
 
-def _type(entry: "os.DirEntry[str]") -> int:
+def _type(entry: os.DirEntry[str]) -> int:
     if entry.is_file(follow_symlinks=False):
         return stat.S_IFREG
     if entry.is_dir(follow_symlinks=False):

@@ -4,6 +4,8 @@ Each opening of a directory has its own list, made when it is read from the begi
 names, those added since the directory was last read included, and what others add or remove meanwhile moves nothing.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from itertools import islice
 

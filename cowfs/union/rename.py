@@ -1,5 +1,7 @@
 """rename(2) and renameat2(2) with RENAME_NOREPLACE and RENAME_EXCHANGE."""
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
@@ -90,7 +92,7 @@ def _move(tree: Tree, source: Node, old: Name, target: Node | None, new: Name) -
 
 
 def _move_entry(tree: Tree, source: Node, old: Name, new: Name, status: os.stat_result | None) -> None:
-    """In the upper layer, which has an entry of this ``status`` under the new name: a whiteout stays where one must."""
+    """In the upper layer, which has an entry of this `status` under the new name: a whiteout stays where one must."""
     covers = lower_shows(tree, *old)
     old_fd, new_fd = tree.upper_fd(old.parent), tree.upper_fd(new.parent)
     whiteout = status is not None and tree.is_whiteout(tree.upper, new_fd, new.name, status)

@@ -1,14 +1,15 @@
-"""``Tree``: the layers, the nodes and the cached descriptors, and the one resolver from node to ``(dir_fd, name)``.
+"""`Tree`: the layers, the nodes and the cached descriptors, and the one resolver from node to `(dir_fd, name)`.
 
 A tree is not safe for threads: it belongs to whoever holds the engine's lock (fuse/direct/dispatch.py). Every other
 module of the union is functions over a tree.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import shutil
 import stat
-from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ from cowfs.union.copy_ups import CopyUps
 from cowfs.union.fd_cache import DescriptorCache, cache_capacity
 from cowfs.union.layer import Layer, WritableLayer, empty_directory, open_directory
 from cowfs.union.link_index import LinkIndex
+from cowfs.union.listing import Listings
 from cowfs.union.name_cache import NameCache
 from cowfs.union.nodes import ROOT_NUMBER, Directory, LowerDirectory, Node, Nodes
 from cowfs.union.quota import Quota
@@ -45,9 +47,9 @@ class Tree:
         variation: Variation = NO_VARIATION,
         below_only: bool = False,
     ) -> None:
-        """``layers`` are the read-only ones, topmost first. A durable tree syncs what it copies up.
+        """`layers` are the read-only ones, topmost first. A durable tree syncs what it copies up.
 
-        ``below_only``: it is only looked at, and the root, too, is that of the topmost read-only layer.
+        `below_only`: it is only looked at, and the root, too, is that of the topmost read-only layer.
         """
         self.layers = layers
         self.upper = upper
@@ -67,8 +69,7 @@ class Tree:
         capacity = cache_capacity()
         self.directories: DescriptorCache[Directory | LowerDirectory] = DescriptorCache(capacity)
         self.files: DescriptorCache[int] = DescriptorCache(capacity)
-        # Unchanged directories whose listings are in memory, the oldest first; readdir.py keeps it short.
-        self.listings: OrderedDict[Directory, None] = OrderedDict()
+        self.listings = Listings()
         self.names = NameCache(self.upper_fd, self.lower_fd)
         self.copy_ups = CopyUps(upper.device)
         # By number, since a directory may be forgotten and looked up again; owned by untouched.py.
@@ -78,7 +79,7 @@ class Tree:
         # Called when an operation other than setattr changed a node's attributes; an engine replaces it.
         self.on_stale: Callable[[Node], None] = lambda _: None
         self.quota: Quota | None = None
-        """Set by ``limit``."""
+        """Set by `limit`."""
         self.devices_without_nowait: set[int] = set()
 
     def limit(self, quota: Quota | None) -> None:
@@ -86,7 +87,7 @@ class Tree:
         self.quota = quota
 
     def locate(self, node: Node) -> tuple[int, bytes]:
-        """Where the node's content is now, as a directory descriptor and a name for ``*at`` calls without following.
+        """Where the node's content is now, as a directory descriptor and a name for `*at` calls without following.
 
         The descriptor stays open at least until a dozen other nodes were located.
         """
@@ -207,7 +208,7 @@ class Tree:
             self.directories.discard(node)
             for lower in node.lowers:
                 self.directories.discard(lower)
-            self.listings.pop(node, None)
+            self.listings.drop(node)
             self.names.forget(node)
         if node.sheltered_at is not None and node.sheltered_at[0] == self.upper.orphans_fd:
             discard(*node.sheltered_at, node.type)

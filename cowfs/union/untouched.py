@@ -6,6 +6,8 @@ of its own, and so has a directory that another one was copied into. Here the fo
 change, as long as the mount lives.
 """
 
+from __future__ import annotations
+
 import os
 from typing import NamedTuple
 
@@ -20,7 +22,7 @@ class Shown(NamedTuple):
 
 
 def shown(tree: Tree, directory: Directory, status: os.stat_result) -> Shown:
-    """What a directory shows, the ``status`` of whose content is at hand."""
+    """What a directory shows, the `status` of whose content is at hand."""
     kept = tree.untouched.get(directory.number)
     if kept is None or kept.actual_ctime_ns != status.st_ctime_ns:
         return Shown(status.st_ctime_ns, status.st_size, status.st_blocks)
@@ -28,7 +30,7 @@ def shown(tree: Tree, directory: Directory, status: os.stat_result) -> Shown:
 
 
 def keep(tree: Tree, directory: Directory, before: os.stat_result, after: os.stat_result) -> None:
-    """Its content had the status ``before``, and has another one now, though nothing in it changed."""
+    """Its content had the status `before`, and has another one now, though nothing in it changed."""
     tree.untouched[directory.number] = Untouched(after.st_ctime_ns, *shown(tree, directory, before))
 
 

@@ -4,6 +4,8 @@ A record is made when a node is used in a way for the first time, so that what i
 into a dictionary. A file with several names has the one by which it was first found.
 """
 
+from __future__ import annotations
+
 import os
 import stat
 from collections.abc import Callable

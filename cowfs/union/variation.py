@@ -3,6 +3,8 @@
 A program whose result changes with these depends on something that no file system promises.
 """
 
+from __future__ import annotations
+
 import hashlib
 from dataclasses import dataclass
 from enum import Enum

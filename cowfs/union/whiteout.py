@@ -1,16 +1,18 @@
 """The on-disk format of a layer: what kernel overlayfs writes into an upper directory, here and only here.
 
 whiteout   a character device 0/0: the name is deleted, whatever lies below. Where the layer's file system refuses that
-           device (it is a union's own mount): an empty file with ``overlay.whiteout``, as overlayfs reads in lowers
-opaque     extended attribute ``overlay.opaque`` = "y" on a directory: nothing below shows through
-redirect   ``overlay.redirect`` on a directory: its lower content lies at "/another/path", or at a "name" beside it
-metacopy   ``overlay.metacopy``, overlayfs's with metacopy=on: only metadata was copied up; such a file cannot be read
-origin     ``overlay.cowfs.origin`` on a copied-up file, ours: "device-inode" of the base file whose identity it keeps
+           device (it is a union's own mount): an empty file with `overlay.whiteout`, as overlayfs reads in lowers
+opaque     extended attribute `overlay.opaque` = "y" on a directory: nothing below shows through
+redirect   `overlay.redirect` on a directory: its lower content lies at "/another/path", or at a "name" beside it
+metacopy   `overlay.metacopy`, overlayfs's with metacopy=on: only metadata was copied up; such a file cannot be read
+origin     `overlay.cowfs.origin` on a copied-up file, ours: "device-inode" of the base file whose identity it keeps
 
-The attributes are ``trusted.overlay.*``, or ``user.overlay.*`` where the daemon may not write trusted ones (kernel
-overlayfs: ``-o userxattr``). Programs inside the mount may use these names, too, for a union in the union: theirs are
+The attributes are `trusted.overlay.*`, or `user.overlay.*` where the daemon may not write trusted ones (kernel
+overlayfs: `-o userxattr`). Programs inside the mount may use these names, too, for a union in the union: theirs are
 stored with one more "overlay.", as kernel overlayfs does (Documentation/filesystems/overlayfs.rst, Nesting).
 """
+
+from __future__ import annotations
 
 import errno
 import os
@@ -42,7 +44,7 @@ def make_whiteout(dir_fd: int, name: bytes) -> None:
 
 
 def attribute_path(dir_fd: int, name: bytes) -> bytes:
-    """The path by which the path-only xattr calls reach ``name`` in an open directory; use them without following."""
+    """The path by which the path-only xattr calls reach `name` in an open directory; use them without following."""
     return b"/proc/self/fd/%d/%s" % (dir_fd, name)
 
 
@@ -50,7 +52,7 @@ class Marks:
     """Reads, writes and hides a layer's own extended attributes, in one of the two name spaces."""
 
     def __init__(self, namespace: bytes) -> None:
-        """``namespace`` is b"trusted" or b"user"."""
+        """`namespace` is b"trusted" or b"user"."""
         self.namespace = namespace
         self.prefix = namespace + b".overlay."
         self._escaped = self.prefix + b"overlay."
@@ -63,7 +65,7 @@ class Marks:
     def directory_marks(self, dir_fd: int, name: bytes, *, writable: bool) -> DirectoryMarks:
         """What a directory of a layer says of itself. A redirect that leads nowhere sane counts as opaque.
 
-        ``writable``: it is in the writable layer.
+        `writable`: it is in the writable layer.
         """
         names = os.listxattr(attribute_path(dir_fd, name), follow_symlinks=False)
         if not names:
@@ -94,7 +96,7 @@ class Marks:
         _set_on_directory(dir_fd, name, self._redirect, redirect)
 
     def origin(self, dir_fd: int, name: bytes, *, writable: bool) -> tuple[int, int] | None:
-        """The ``(slot, inode)`` of the base file that this file was copied up from, if it says so.
+        """The `(slot, inode)` of the base file that this file was copied up from, if it says so.
 
         OSError EIO for a file of which overlayfs, with metacopy=on, copied up only the metadata.
         """
@@ -120,7 +122,7 @@ class Marks:
                 raise
 
     def to_stored(self, name: bytes) -> bytes:
-        """The name under which an attribute that a program in the mount calls ``name`` is stored."""
+        """The name under which an attribute that a program in the mount calls `name` is stored."""
         if name.startswith(self.prefix):
             return self._escaped + name[len(self.prefix) :]
         return name

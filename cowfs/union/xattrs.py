@@ -1,5 +1,7 @@
 """Extended attributes. The layer's own marks are out of sight and out of reach."""
 
+from __future__ import annotations
+
 import errno
 import os
 import stat
@@ -21,31 +23,31 @@ def get_xattr(tree: Tree, node: Node, name: bytes) -> bytes:
     """OSError ENODATA if there is no such attribute."""
     if name not in _OFTEN_ASKED:
         return os.getxattr(_path(tree, node), tree.marks.to_stored(name), follow_symlinks=False)
-    if node.plain:
+    if node.without_acl:
         raise OSError(errno.ENODATA, "")
     path = _path(tree, node)
     try:
         return usable_value(name, os.getxattr(path, name, follow_symlinks=False))
     except OSError as error:
         if error.errno == errno.ENODATA:
-            node.plain = _OFTEN_ASKED.isdisjoint(map(os.fsencode, os.listxattr(path, follow_symlinks=False)))
+            node.without_acl = _OFTEN_ASKED.isdisjoint(map(os.fsencode, os.listxattr(path, follow_symlinks=False)))
         raise
 
 
 def list_xattrs(tree: Tree, node: Node, *, privileged: bool = True) -> list[bytes]:
-    """``privileged``: the caller may see trusted attributes, xattr(7)."""
+    """`privileged`: the caller may see trusted attributes, xattr(7)."""
     stored = os.listxattr(_path(tree, node), follow_symlinks=False)
     visible = (tree.marks.to_visible(os.fsencode(name)) for name in stored)
     return [name for name in visible if name is not None and (privileged or not name.startswith(b"trusted."))]
 
 
 def set_xattr(tree: Tree, node: Node, name: bytes, value: bytes, flags: int, *, kill_setgid: bool = False) -> None:
-    """``flags``: os.XATTR_CREATE or XATTR_REPLACE. ``kill_setgid``: the caller may not keep the bit over a new ACL."""
+    """`flags`: os.XATTR_CREATE or XATTR_REPLACE. `kill_setgid`: the caller may not keep the bit over a new ACL."""
     if flags:
         _check_presence(tree, node, name, flags)
     copy_up(tree, node)
     touched(tree, node)
-    node.plain = False
+    node.without_acl = False
     os.setxattr(_path(tree, node), tree.marks.to_stored(name), value, flags, follow_symlinks=False)
     if kill_setgid:
         if isinstance(node, Directory):

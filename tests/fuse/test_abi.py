@@ -1,5 +1,7 @@
 """Every number in cowfs/fuse/protocol/abi.py against the C compiler's view of this machine's linux/fuse.h."""
 
+from __future__ import annotations
+
 import shutil
 import subprocess
 from pathlib import Path

@@ -1,5 +1,7 @@
 """What a user is told when mounting does not work: one sentence that names the cause."""
 
+from __future__ import annotations
+
 import os
 import subprocess
 import tempfile

@@ -1,5 +1,7 @@
 """The direct engine spoken to without a kernel: the test writes requests into a socket and reads the replies."""
 
+from __future__ import annotations
+
 import errno
 import logging
 import os

@@ -1,5 +1,7 @@
 """Messages as the kernel sends them, byte by byte, and replies as it wants them."""
 
+from __future__ import annotations
+
 import os
 
 import pytest

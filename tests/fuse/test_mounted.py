@@ -1,5 +1,7 @@
 """What only shows on a mount: nobody waits for another's large file, and which requests the kernel needs at all."""
 
+from __future__ import annotations
+
 import errno
 import os
 import signal

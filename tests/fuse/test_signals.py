@@ -3,6 +3,8 @@
 A disk is not slow on demand: the daemon's slow work is held up until the test lets it go on.
 """
 
+from __future__ import annotations
+
 import errno
 import os
 import signal

@@ -1,5 +1,7 @@
 """The ring itself: requests go out, completions come in, round and round."""
 
+from __future__ import annotations
+
 import errno
 import mmap
 import os

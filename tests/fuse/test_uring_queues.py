@@ -1,5 +1,7 @@
 """FUSE over io_uring: what only queues can do, and what happens where the kernel does not let us."""
 
+from __future__ import annotations
+
 import concurrent.futures
 import errno
 import os
@@ -40,7 +42,7 @@ def over_io_uring(mount: Mount) -> bool:
     return read_facts(mount.point).io_uring
 
 
-def pinned(processor: int, program: str, *arguments: str) -> "subprocess.Popen[bytes]":
+def pinned(processor: int, program: str, *arguments: str) -> subprocess.Popen[bytes]:
     """A Python program that runs on one processor."""
     return subprocess.Popen(["taskset", "--cpu-list", str(processor), sys.executable, "-c", program, *arguments])
 

@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
-from cowfs.union import data, readdir, rename
+from cowfs.union import data, listing, rename
 from cowfs.union.attrs import Changer
 from cowfs.union.nodes import Node
 from cowfs.union.tree import Tree
@@ -474,7 +474,7 @@ def _take_exchanges_for_renames() -> None:
 
 
 def _keep_listings() -> None:
-    setattr(readdir.Listing, "remove", lambda *_: None)  # noqa: B010
+    setattr(listing.Listing, "remove", lambda *_: None)  # noqa: B010
 
 
 @pytest.mark.root

@@ -1,5 +1,7 @@
 """A union over small directories, without a mount."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -35,9 +37,9 @@ def directory(node: Node) -> Directory:
 
 @pytest.fixture
 def make_tree(tmp_path: Path) -> Iterator[MakeTree]:
-    """Makes a tree over ``tmp_path``/name for each name given, topmost first; all share tmp_path/upper.
+    """Makes a tree over `tmp_path`/name for each name given, topmost first; all share tmp_path/upper.
 
-    ``links`` names the hard-link index of those that were a session's layer. A new tree closes the one before.
+    `links` names the hard-link index of those that were a session's layer. A new tree closes the one before.
     """
     trees: list[Tree] = []
     umask = os.umask(0)

@@ -1,5 +1,7 @@
 """Copy-up in steps, and what is left when it fails."""
 
+from __future__ import annotations
+
 import errno
 import os
 import stat

@@ -1,5 +1,7 @@
 """The marks of a layer: read, written, hidden; and what a layer may say without harm."""
 
+from __future__ import annotations
+
 import os
 import stat
 from pathlib import Path

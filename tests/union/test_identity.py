@@ -1,5 +1,7 @@
 """Node numbers, hard links and nodes that come and go, without a mount."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 

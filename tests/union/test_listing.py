@@ -1,5 +1,7 @@
 """Cookies of directory listings: stable while entries come and go."""
 
+from __future__ import annotations
+
 import os
 from pathlib import Path
 

@@ -1,5 +1,7 @@
 """What is known of the names in a directory saves system calls and never hides a name."""
 
+from __future__ import annotations
+
 import errno
 from pathlib import Path
 

@@ -6,6 +6,8 @@ they once happened to be. So after a while of requests from one and the same thr
 is free again at once. With many callers nothing is done: they keep the processors busy and awake.
 """
 
+from __future__ import annotations
+
 import os
 
 from cowfs import linux

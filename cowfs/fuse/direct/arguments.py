@@ -1,5 +1,7 @@
 """What handlers take from a message beside its one structure, and give back in a reply of their own form."""
 
+from __future__ import annotations
+
 import stat
 import struct
 from errno import ERANGE

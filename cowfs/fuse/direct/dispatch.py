@@ -4,6 +4,8 @@ One request at a time, wherever they come from. Whoever calls `answer` holds `lo
 while the queues of io_uring have threads (uring_queues.py).
 """
 
+from __future__ import annotations
+
 import errno
 import logging
 import threading

@@ -9,6 +9,8 @@ operation touches: the directories of names, size and times of what is written, 
 unlinked. What is left, a mode that a write cleared of setuid, the union tells through `tree.on_stale`.
 """
 
+from __future__ import annotations
+
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -6,6 +6,8 @@ far quicker than an event loop, then in trio. All that is in one thread, until t
 then threads of uring_queues.py answer, and what is left to this one are tasks, FORGET and INTERRUPT.
 """
 
+from __future__ import annotations
+
 import contextlib
 import errno
 import logging
@@ -90,7 +92,7 @@ class DirectEngine:
         return InitFlag(0)
 
     def finish_mounting(self) -> None:
-        """Serves the mounting itself, where the device was mounted in stages. Raises MountError.
+        """Serves the mounting itself, where the device was mounted in stages. MountError.
 
         The kernel makes the inode of a FUSE root before INIT has told it of POSIX_ACL, and then never keeps that
         inode's ACL: each walk of a path by an ordinary user would ask for it, nine of ten requests of a build. Any

@@ -4,6 +4,8 @@ The ring belongs to the thread that makes it. With IORING_SETUP_DEFER_TASKRUN th
 only while that thread is inside io_uring_enter(2), so that reading and writing it needs no memory barriers.
 """
 
+from __future__ import annotations
+
 import mmap
 import os
 import struct
@@ -51,7 +53,7 @@ COMMAND_DATA_AT = _SQE.size
 
 
 class Ring:
-    """A ring for up to `entries` requests at once. To be made, used and closed by one thread. Raises OSError."""
+    """A ring for up to `entries` requests at once. To be made, used and closed by one thread. OSError."""
 
     def __init__(self, entries: int) -> None:
         fields = [0] * 28

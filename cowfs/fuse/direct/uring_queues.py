@@ -7,6 +7,8 @@ the dispatcher; they are many in order to be where the caller is, not to work at
 /dev/fuse stays: INIT came from there, and FORGET and INTERRUPT still do.
 """
 
+from __future__ import annotations
+
 import errno
 import logging
 import mmap
@@ -64,7 +66,7 @@ class Queues:
     """All the queues of one mount. `open`, then INIT is answered, then `register`."""
 
     def __init__(self, fd: int, tree: Tree, dispatcher: Dispatcher) -> None:
-        """Raises OSError where /sys is not there to tell of the processors."""
+        """OSError where /sys is not there to tell of the processors."""
         allowed = sorted(os.sched_getaffinity(0))
         queues: dict[int, list[int]] = {processor: [] for processor in allowed}
         for number in range(_possible_processors()):
@@ -72,13 +74,13 @@ class Queues:
         self._workers = [_Worker(fd, tree, dispatcher, processor, served) for processor, served in queues.items()]
 
     def open(self) -> None:
-        """Starts the threads, with a ring and memory for each. Raises OSError, and all is as it was."""
+        """Starts the threads, with a ring and memory for each. OSError, and all is as it was."""
         for worker in self._workers:
             worker.start()
         self._all_reach_the_next_step()
 
     def register(self) -> None:
-        """Requests come from now on. Raises OSError: then no request is answered any more."""
+        """Requests come from now on. OSError: then no request is answered any more."""
         for worker in self._workers:
             worker.registering.set()
         self._all_reach_the_next_step()
@@ -132,7 +134,7 @@ class _Worker(threading.Thread):
         self.join()
         os.close(self._wake)
 
-    def reply_later(self, place: "_Place", unique: int, body: bytes | memoryview, number: int = 0) -> None:
+    def reply_later(self, place: _Place, unique: int, body: bytes | memoryview, number: int = 0) -> None:
         """From another thread."""
         self._late.append((place, unique, body, number))
         os.eventfd_write(self._wake, 1)
@@ -161,7 +163,7 @@ class _Worker(threading.Thread):
         finally:
             self.reached.set()
 
-    def _register(self, ring: Ring, places: "list[_Place]", memory: mmap.mmap) -> None:
+    def _register(self, ring: Ring, places: list[_Place], memory: mmap.mmap) -> None:
         self._wake_address = linux.address_of(memory) + len(memory) - mmap.PAGESIZE
         self._await_wake(ring)
         for place in places:
@@ -173,7 +175,7 @@ class _Worker(threading.Thread):
     def _await_wake(self, ring: Ring) -> None:
         ring.queue(entry(IORING_OP_READ, self._wake, _WAKE, address=self._wake_address, length=8))
 
-    def _serve(self, ring: Ring, places: "list[_Place]") -> None:
+    def _serve(self, ring: Ring, places: list[_Place]) -> None:
         enter, lock = ring.enter, self._dispatcher.lock
         while not self._ending:
             for tag, result in enter(1):
@@ -196,7 +198,7 @@ class _Worker(threading.Thread):
                         _log.error("a request failed unexpectedly: %s: %s", type(error).__name__, error)
                         place.reply(unique, b"", errno.EIO)
 
-    def _answer(self, place: "_Place") -> None:
+    def _answer(self, place: _Place) -> None:
         length, opcode, unique, node, _, _, _, _, _ = abi.IN_HEADER.unpack_from(place.header)
         message = place.message(opcode, length)
         near = True

@@ -4,6 +4,8 @@ Nothing here does anything. tests/fuse/test_abi.py compiles a C program against 
 header and compares every size, offset and constant.
 """
 
+from __future__ import annotations
+
 import struct
 from enum import IntEnum, IntFlag
 from typing import NamedTuple

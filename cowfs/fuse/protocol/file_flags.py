@@ -1,5 +1,7 @@
 """The ioctls for the flags of a file, ioctl_iflags(2) and linux/fs.h: their numbers, and the bytes they carry."""
 
+from __future__ import annotations
+
 import struct
 
 NUMBER = 0xFFFF

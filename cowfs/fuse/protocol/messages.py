@@ -5,6 +5,8 @@ request has some ten microseconds. `decode` and `describe` understand every requ
 opcodes.py: they serve --debug and the tests, and build what they please.
 """
 
+from __future__ import annotations
+
 import errno
 import struct
 from collections.abc import Iterable
@@ -48,7 +50,7 @@ class ProtocolError(ValueError):
 
 
 def decode(message: Buffer, *, setxattr_ext: bool = False) -> Request:
-    """The whole request, by the rows of opcodes.py. Raises ProtocolError."""
+    """The whole request, by the rows of opcodes.py. ProtocolError."""
     if len(message) < HEADER_SIZE:
         raise ProtocolError(f"a request of {len(message)} bytes is shorter than its header")
     length, opcode, unique, node, uid, gid, pid, extension_length, _ = abi.IN_HEADER.unpack_from(message)

@@ -1,5 +1,7 @@
 """INIT: which features of the kernel the direct engine takes, and how large requests may be."""
 
+from __future__ import annotations
+
 import os
 from collections.abc import Callable
 from errno import EINVAL

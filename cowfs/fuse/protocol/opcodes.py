@@ -1,8 +1,10 @@
 """One row for each opcode of linux/fuse.h: its number, what it carries, who answers it, what use of a file it is.
 
 Everything else that depends on an opcode is derived from here: the decoder (messages.py), the direct engine's table
-(handlers.py) and ``--trace`` (observer.py). A new opcode is a row here and a method of Handlers.
+(handlers.py) and `--trace` (observer.py). A new opcode is a row here and a method of Handlers.
 """
+
+from __future__ import annotations
 
 from enum import Enum, IntEnum
 from typing import NamedTuple, Self
@@ -35,7 +37,7 @@ class Subject(Enum):
 
 
 class Traced(NamedTuple):
-    """What a request that succeeded is a use of, for ``--trace``."""
+    """What a request that succeeded is a use of, for `--trace`."""
 
     subject: Subject
     use: Use
@@ -61,7 +63,7 @@ _COPIED_TO = Traced(Subject.OTHER, Use.WRITTEN, "nodeid_out")
 class Opcode(IntEnum):
     """Number, shape, the method of Handlers that answers it, what use it is.
 
-    No shape: it is not read into. No method: it is answered ENOSYS, which the kernel remembers for most. ``durable``:
+    No shape: it is not read into. No method: it is answered ENOSYS, which the kernel remembers for most. `durable`:
     it is answered where fsync is to reach the disk; else it is as one without a method.
     """
 

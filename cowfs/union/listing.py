@@ -1,7 +1,8 @@
 """The listing of one directory, with cookies that stay good while entries come and go; and which listings are kept.
 
-A cookie is the position behind an entry: small (32-bit programs store it in 31 bits), never used twice. A listing nobody
-changed is the same whenever it is made, so it may be dropped and made again; a changed one is kept as long as its node.
+A cookie is the position behind an entry: small (32-bit programs store it in 31 bits), never used twice. A listing that
+nobody changed is the same whenever it is made, so it may be dropped and made again; a changed one is kept as long as
+its node.
 """
 
 from __future__ import annotations

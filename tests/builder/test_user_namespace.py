@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from builder import user_namespace
 from builder.problems import Problem
+from tests.builder.conftest import BECOME_USER, USER
 from tests.builder.packages import COWBUILD, Base, Workplace, log_of, make_source
 
 # Its first line tells that the namespace is there; then it waits until the ids are mapped.
@@ -132,3 +134,29 @@ def test_a_session_finds_itself_under_its_own_name(work: Workplace, name: str) -
     )
     own = [f"127.0.1.1 {name}"] if name != "localhost" else []
     assert done.stdout.splitlines() == ["127.0.0.1 localhost", *own, "::1 localhost ip6-localhost ip6-loopback"]
+
+
+CHECK = """
+from builder import problems, user_namespace
+try:
+    user_namespace.check()
+except problems.Problem as problem:
+    print(problem)
+"""
+
+
+@pytest.mark.root
+def test_that_no_user_namespace_can_be_made_is_found_out_at_once(tmp_path: Path) -> None:
+    """In a chroot nobody can, and unshare leaves a process that waits for ever."""
+    enter = 'mount --rbind / "$1" && exec chroot "$@"'
+    done = subprocess.run(
+        [
+            *("unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", enter, "sh", tmp_path),
+            *("sh", "-c", BECOME_USER, "become-user", str(USER), sys.executable, "-P", "-c", CHECK),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    assert done.stdout == "A user namespace cannot be made\n", done.stderr

@@ -39,10 +39,10 @@ exec setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "
 
 CHECK = """
 import sys
-from builder import log, rootless
+from builder import problems, user_namespace
 try:
-    rootless.check()
-except log.Problem as problem:
+    user_namespace.check()
+except problems.Problem as problem:
     sys.exit(f"{problem} ({problem.hint})")
 """
 

@@ -41,7 +41,7 @@ class Outside:
     user_namespace: bool
 
     def settling(self, **settled: str) -> Outside:
-        """The same, with arguments that the half inside has as they were settled here."""
+        """What is given, where the half inside is to have arguments as they were settled here."""
         words = ["--settled", json.dumps(settled), *self.words]
         return Outside(words, self.parser, self.run, self.user_namespace)
 

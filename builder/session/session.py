@@ -1,6 +1,6 @@
 """One throw-away root: a base below, a layer of its own on top, and commands run in it.
 
-The only module that knows cowfs.
+Beside the commands, what is known of cowfs here is how it is started, and its mounts.
 """
 
 from __future__ import annotations
@@ -163,7 +163,7 @@ class Session:
             raise Problem(f"{shown(command[:2])} failed with exit code {code}")
 
     def call(self, *command: str, **how: Unpack[How]) -> int:
-        """The same, for a command whose exit code says something."""
+        """Run a command whose exit code says something; return that."""
         inside = self.sandbox.command(
             command,
             identity=how.get("identity", ROOT),

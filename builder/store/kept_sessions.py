@@ -47,7 +47,7 @@ def sessions_directory() -> Path:
 
 
 def make_sessions_directory() -> Path:
-    """The same, made where it is missing, closed to others: a layer may hold setuid programs."""
+    """The directory of kept sessions, made where it is missing, closed to others: they may hold setuid programs."""
     return private.make(sessions_directory())
 
 

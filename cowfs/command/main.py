@@ -52,7 +52,7 @@ other commands, each with --help (a base of such a name is written ./NAME):
 
 _log = logging.getLogger("cowfs")
 
-# Taken because mount(8), fstab or overlayfs habits bring them; they ask for nothing that is not so anyway.
+# Accepted because mount(8), fstab and overlayfs use them; what they ask for is so in any case.
 _WITHOUT_EFFECT = {
     *("rw", "suid", "dev", "exec", "atime", "relatime", "strictatime", "diratime", "nodiratime", "async", "defaults"),
     *("auto", "noauto", "user", "nouser", "users", "owner", "group", "nofail", "_netdev", "default_permissions"),

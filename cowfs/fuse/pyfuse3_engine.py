@@ -199,7 +199,7 @@ class PyfuseOperations(pyfuse3.Operations):
         return self._new_entry((node, get_attributes(self._tree, node)))
 
     def _new_entry(self, made: tuple[Node, Attributes]) -> EntryAttributes:
-        """The same for a name that was just made."""
+        """The reply for a name that was just made."""
         node, attributes = made
         node.lookups += 1
         return entry_attributes(attributes)

@@ -48,7 +48,7 @@ def copy_metadata(tree: Tree, source: Place, target: Place, status: os.stat_resu
 
 
 def copy_file_metadata(tree: Tree, source: int, target: int, status: os.stat_result) -> bool:
-    """The same for a regular file, by descriptors: half as dear, and of most copies the larger part."""
+    """As `copy_metadata`, of a regular file, by descriptors: half as dear, and of most copies the larger part."""
     kept, mode = _copy_owner(partial(os.fchown, target), status)
     copy_xattrs(tree, source, target)
     os.fchmod(target, stat.S_IMODE(mode))

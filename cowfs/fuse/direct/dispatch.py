@@ -50,7 +50,7 @@ class Replies(Protocol):
 
     @property
     def late(self) -> GiveReply:
-        """The same for a reply that a task gives, when other requests have been answered since."""
+        """Takes a reply that a task gives, when other requests have been answered since."""
 
 
 @dataclass(eq=False)

@@ -138,13 +138,13 @@ class Handlers:
         return self._new_entry((node, get_attributes(self.tree, node)))
 
     def _new_entry(self, made: tuple[Node, Attributes]) -> bytes:
-        """The same for a name that was just made."""
+        """The reply for a name that was just made."""
         node, attributes = made
         node.lookups += 1
         return messages.entry(attributes)
 
     def _named_entry(self, directory: Directory, name: bytes) -> bytes:
-        """The same for a name that has to be looked up."""
+        """The reply for a name that has to be looked up."""
         return self._new_entry(lookup_attributes(self.tree, directory, name))
 
     def lookup(self, number: int, message: Message) -> Reply:

@@ -35,7 +35,7 @@ PLACES = 16
 for as many as there really are, since the kernel takes the one first that came back last."""
 
 FOREIGN_PLACES = 2
-"""The same for a processor on which this process may not run: there may be hundreds that a machine could have."""
+"""As PLACES, for a processor on which this process may not run: there may be hundreds that a machine could have."""
 
 READ_AHEAD = 128 * 1024
 """A read of so many bytes is one that nobody waits for yet: while such come, the thread may go to another processor,

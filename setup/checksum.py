@@ -1,6 +1,7 @@
 """One checksum over a whole directory tree, to show that nobody wrote into it.
 
-`python -m setup.checksum DIRECTORY` prints it. tests/harness/snapshot.py compares trees name by name, where a test is to say what differs.
+`python -m setup.checksum DIRECTORY` prints it. tests/harness/snapshot.py compares trees name by name instead, to say
+what differs.
 """
 
 from __future__ import annotations

@@ -46,13 +46,7 @@ def demonstrate(place: Path) -> int:
     for directory in (place, BASES):
         directory.mkdir(exist_ok=True)
     suite = apt.machine_suite()
-    clean = BASES / f"base-{suite}"
-    if clean.exists():
-        print(f"== Using the base made earlier: {clean}")
-    else:
-        with clock.stage(f"Make a base of {suite} with mmdebstrap: {clean}"):
-            subprocess.run([*COWBUILD, "create", clean, "--suite", suite], check=True)
-
+    clean = _base_of(suite, clock)
     fetched, output = place / "source", place / "output"
     for directory in (fetched, output):
         shutil.rmtree(directory, ignore_errors=True)
@@ -87,6 +81,16 @@ def demonstrate(place: Path) -> int:
         return 1
     print("== The base is unchanged: both checksums are equal")
     return 0
+
+
+def _base_of(suite: str, clock: Clock) -> Path:
+    clean = BASES / f"base-{suite}"
+    if clean.exists():
+        print(f"== Using the base made earlier: {clean}")
+    else:
+        with clock.stage(f"Make a base of {suite} with mmdebstrap: {clean}"):
+            subprocess.run([*COWBUILD, "create", clean, "--suite", suite], check=True)
+    return clean
 
 
 def fetch(suite: str, directory: Path) -> tuple[str, Path]:

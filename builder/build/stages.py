@@ -16,6 +16,7 @@ from builder import hostile_tree, screen, user_namespace
 from builder.build import artifacts, buildpackage, cached_dependencies, cross, hooks, testers, trace_report, twice
 from builder.build.binnmu import PUT_ON_TOP
 from builder.build.job import BuildOptions, Job
+from builder.build.log_files import link_latest, start_log
 from builder.build.outputs import Names
 from builder.build.summary import StageFailed, Status
 from builder.build.update_chroot import bring_up_to_date
@@ -36,7 +37,7 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
     job = Job(options, directories, log)
     started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.summary.started))
     if options.log_file:
-        _start_log(log, options.output, f"{job.stem}-{started}")
+        start_log(log, options.output, f"{job.stem}-{started}")
     else:
         log.keep_nowhere()
     introduce(job)
@@ -59,23 +60,9 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
     if failed_stage is not None:
         log.screen.stage(failed_stage)
     if log.path is not None:
-        _link_latest(job, log.path)
+        link_latest(job, log.path)
     log.close()
     return status.exit_code
-
-
-def _start_log(log: BuildLog, output: Path, stem: str) -> None:
-    """In a file of its own, also when a build of the same package began in the same second."""
-    for attempt in range(1, 100):
-        try:
-            log.keep_in(output / (f"{stem}.build" if attempt == 1 else f"{stem}-{attempt}.build"))
-        except FileExistsError:
-            continue
-        except OSError as error:
-            raise Problem(f"Cannot write the log into {output}: {error.strerror}") from None
-        else:
-            return
-    raise Problem(f"Cannot write the log into {output}: there are too many of that name")
 
 
 def keep_session(job: Job, stage: str) -> None:
@@ -435,21 +422,3 @@ def deliver(job: Job) -> None:
     assert job.result is not None
     with job.part("store-artifacts", Status.FAILED):
         artifacts.publish(job.result, job.options.output, source_built=job.options.build_source)
-
-
-def _link_latest(job: Job, log_path: Path) -> None:
-    """As sbuild does: NAME.build points to the last log. Where something else has that name, it stays."""
-    latest = job.options.output / f"{job.stem}.build"
-    link = latest.with_name(f".{latest.name}.{os.getpid()}")
-    try:
-        if os.path.lexists(latest) and not _is_link_to_log(latest, job.stem):
-            job.log.line(f"W: {latest} is no link to an earlier log: it stays; this log is {log_path.name}")
-            return
-        link.symlink_to(log_path.name)
-        link.rename(latest)
-    except OSError:
-        link.unlink(missing_ok=True)
-
-
-def _is_link_to_log(path: Path, stem: str) -> bool:
-    return path.is_symlink() and re.fullmatch(rf"{re.escape(stem)}-[^/]*\.build", os.readlink(path)) is not None

@@ -59,12 +59,7 @@ def supervise(arguments: Sequence[str], parents: Sequence[Path] = (), *, user_na
         check()
     else:
         check_ids()
-    directories, locks = [], []
-    for parent in parents or [default_parent()]:
-        remove_abandoned(parent)
-        directory, lock = _make_directory(parent)
-        directories.append(directory)
-        locks.append(lock)
+    directories, locks = _make_directories(parents or [default_parent()])
     received: list[int] = []
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
@@ -72,21 +67,14 @@ def supervise(arguments: Sequence[str], parents: Sequence[Path] = (), *, user_na
         os.write(lifeline_end, bytes([number]))
 
     lifeline, lifeline_end = os.pipe()
-    remover = subprocess.Popen(
-        [*before(), "sh", "-c", REMOVER, "cowbuild-remover", *map(str, directories)],
-        stdin=subprocess.PIPE,
-        start_new_session=True,
-    )
+    remover = _start_remover(directories)
     namespace = UserNamespace(use=user_namespace)
     try:
         for number in SIGNALS:
             signal.signal(number, pass_on)
         worker = subprocess.Popen(
             [
-                *("setpriv", "--pdeathsig", "KILL", "--"),
-                *foreign_mounts.before(arguments, directories),
-                *namespace.before,
-                *("unshare", "--mount", "--propagation=slave", "--pid", "--fork", "--kill-child", "--"),
+                *_before_worker(namespace, arguments, directories),
                 *COWBUILD,
                 *(word for directory in directories for word in ("--session", str(directory))),
                 *("--lifeline", str(lifeline)),
@@ -104,9 +92,22 @@ def supervise(arguments: Sequence[str], parents: Sequence[Path] = (), *, user_na
         for lock in locks:
             os.close(lock)
         remover.communicate()
-    if received:
-        return 128 + received[0]
-    return code if code >= 0 else 128 - code
+    return 128 + received[0] if received else code if code >= 0 else 128 - code
+
+
+def _start_remover(directories: Sequence[Path]) -> subprocess.Popen[bytes]:
+    command = [*before(), "sh", "-c", REMOVER, "cowbuild-remover", *map(str, directories)]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+
+def _before_worker(namespace: UserNamespace, arguments: Sequence[str], directories: Sequence[Path]) -> tuple[str, ...]:
+    """What makes the namespaces that the worker is process 1 of, and lets it die with this process."""
+    return (
+        *("setpriv", "--pdeathsig", "KILL", "--"),
+        *foreign_mounts.before(arguments, directories),
+        *namespace.before,
+        *("unshare", "--mount", "--propagation=slave", "--pid", "--fork", "--kill-child", "--"),
+    )
 
 
 def obey(lifeline: int) -> None:
@@ -167,6 +168,15 @@ def remove_abandoned(parent: Path) -> None:
 def default_parent() -> Path:
     """Where session directories go: on a disk, since a build may need more room than /tmp in memory has."""
     return Path(os.environ.get("TMPDIR") or "/var/tmp")
+
+
+def _make_directories(parents: Sequence[Path]) -> tuple[list[Path], list[int]]:
+    """A new private directory in each, with the descriptors of their locks; what killed sessions left there goes."""
+    made = []
+    for parent in parents:
+        remove_abandoned(parent)
+        made.append(_make_directory(parent))
+    return [directory for directory, _ in made], [lock for _, lock in made]
 
 
 def _make_directory(parent: Path) -> tuple[Path, int]:

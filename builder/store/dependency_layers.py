@@ -66,7 +66,7 @@ def where() -> Path:
 
 
 def layers_directory() -> Path:
-    """The directory of this user's layers, made where it is missing, closed to others: they may hold setuid programs."""
+    """The directory of these layers, made where it is missing, closed to others: they may hold setuid programs."""
     return private.make(where())
 
 

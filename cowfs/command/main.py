@@ -270,20 +270,19 @@ def _is_open(fd: int) -> bool:
     return True
 
 
-def _become_daemon(request: MountRequest, writer: int) -> NoReturn:
+def _leave_the_caller(writer: int) -> list[int]:
+    """Be no part of its session, and no victim of its settings; the descriptors that came from it."""
     os.setsid()
-    # What the caller holds, locks and pipes among it, is nothing to outlive him. Until then a base may be /dev/fd/9.
-    inherited = [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2 and fd != writer and _is_open(fd)]
     # nohup(1) and shells' "&" would have it ignore what ends it.
     for number in ENDING_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    request = replace(
-        request,
-        bases=[base.absolute() for base in request.bases],
-        mountpoint=request.mountpoint.absolute(),
-        trace=None if request.trace is None else request.trace.absolute(),
-    )
+    # What the caller holds, locks and pipes among it, is nothing to outlive him. Until then a base may be /dev/fd/9.
+    return [fd for fd in map(int, os.listdir("/proc/self/fd")) if fd > 2 and fd != writer and _is_open(fd)]
+
+
+def _become_daemon(request: MountRequest, writer: int) -> NoReturn:
+    inherited = _leave_the_caller(writer)
     status = 0
 
     def report(text: str) -> None:

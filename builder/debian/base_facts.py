@@ -24,7 +24,12 @@ def check_ours(base: Path) -> None:
 
     Where others could enter it, that is said.
     """
-    if (base / "usr").stat().st_uid != os.geteuid():
+    try:
+        owner = (base / "usr").lstat().st_uid
+    except OSError as error:
+        told = f"{base} is not a Debian base: usr in it: {error.strerror}"
+        raise Misuse(told, "Make one: cowbuild create DIRECTORY --suite SUITE") from None
+    if owner != os.geteuid():
         raise Problem(f"The base {base} was made by another user", "Make one of your own with cowbuild create.")
     private.tell_of(base)
 

@@ -117,7 +117,8 @@ def _opened(directory_descriptor: int, name: str) -> Iterator[BinaryIO]:
     except OSError as error:
         # ENXIO: a socket.
         reason = {errno.ELOOP: "a symbolic link", errno.ENXIO: "not a regular file"}.get(error.errno or 0)
-        raise OSError(f"{name} is {reason}" if reason else f"{name}: {error.strerror}") from None
+        # Of the same class: callers tell what is missing from what is not theirs to touch.
+        raise type(error)(f"{name} is {reason}" if reason else f"{name}: {error.strerror}") from None
     with _reader_of(descriptor, name) as reader:
         yield reader
 

@@ -6,13 +6,16 @@ import os
 import socket
 import subprocess
 import threading
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
 from builder import network
+from builder.debian import apt
 from tests.builder.packages import COWBUILD, Workplace, for_both, make_source
 
 carried = pytest.mark.skipif(not Path("/dev/net/tun").exists(), reason="without /dev/net/tun nothing can be carried")
@@ -41,6 +44,31 @@ def greeting(address: str = "127.0.0.1") -> Iterator[int]:
         threading.Thread(target=serve, daemon=True).start()
         yield server.getsockname()[1]
         server.shutdown(socket.SHUT_RDWR)
+
+
+@contextmanager
+def release_of(archive: apt.Archive) -> Iterator[int]:
+    """A service of the machine, which has the release file of an archive and nothing of what that lists; its port."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            if not self.path.endswith("/InRelease"):
+                self.send_error(404, "hello")
+                return
+            with urllib.request.urlopen(f"{archive.uri.rstrip('/')}/{self.path.removeprefix('/debian/')}") as release:
+                text = release.read()
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(text)))
+            self.end_headers()
+            self.wfile.write(text)
+
+        def log_message(self, *_words: object) -> None:
+            """Nobody reads it."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
 
 
 def in_session(
@@ -106,15 +134,17 @@ def test_an_archive_on_the_machines_loopback_is_reached_and_nothing_else_there(w
 
 @carried
 def test_a_base_is_made_from_an_archive_on_the_machines_loopback(work: Workplace) -> None:
-    with greeting() as port:
+    archive = apt.machine_archives()[0]
+    with release_of(archive) as port:
+        mirror = ("--suite", archive.release, "--mirror", f"http://localhost:{port}/debian")
         done = subprocess.run(
-            [*COWBUILD, "create", work.place / "made", "--suite", "sid", "--mirror", f"http://localhost:{port}/debian"],
+            [*COWBUILD, "create", work.place / "made", *mirror],
             env=work.environment,
             capture_output=True,
             text=True,
             check=False,
         )
-    assert done.returncode != 0, "what says hello is no archive"
+    assert done.returncode != 0, "there are no packages"
     assert f"I: of the machine's loopback, commands with network reach port {port}: apt asks there" in done.stderr
     assert "404  hello" in done.stderr, done.stderr
 

@@ -122,18 +122,17 @@ def test_a_user_without_a_name_is_told_so(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("name", ["localhost", "machine"])
-def test_a_session_finds_itself_under_its_own_name(work: Workplace, name: str) -> None:
-    command = [*COWBUILD, "run", work.base.path, "--", "cat", "/etc/hosts"]
+def test_a_session_finds_itself_under_its_own_name_whatever_the_machines(work: Workplace) -> None:
+    command = [*COWBUILD, "run", work.base.path, "--", "sh", "-c", "hostname; getent ahosts $(hostname)"]
     done = subprocess.run(
-        ["unshare", "--uts", "sh", "-c", f'hostname {name}; exec "$@"', "sh", *map(str, command)],
+        ["unshare", "--uts", "sh", "-c", 'hostname machine; exec "$@"', "sh", *map(str, command)],
         env=work.environment,
         capture_output=True,
         text=True,
         check=True,
     )
-    own = [f"127.0.1.1 {name}"] if name != "localhost" else []
-    assert done.stdout.splitlines() == ["127.0.0.1 localhost", *own, "::1 localhost ip6-localhost ip6-loopback"]
+    name, address, *_more = done.stdout.splitlines()
+    assert (name, address.split()[0]) == ("cowbuild", "127.0.1.1")
 
 
 CHECK = """

@@ -48,6 +48,6 @@ def test_what_a_script_does_to_the_root_is_gone_and_the_machine_s_devices_stay(m
 
 def test_verbs_that_would_change_a_base_are_refused_with_what_to_do(machine: Machine, place: Path) -> None:
     done = _pbuilder(machine, place, "update")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "pbuilder's update does not work in a session" in done.stdout
     assert "cowbuild create, update" in done.stdout

@@ -205,5 +205,5 @@ def test_what_is_missing_is_named(machine: Machine) -> None:
     assert f"ln -s {target} /sbin/" in done.stdout
     helper.symlink_to(target)
     done = machine.run("cowbuild", "schroot-config", "no-such-base")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "There is no base no-such-base" in done.stdout

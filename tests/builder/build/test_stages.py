@@ -103,7 +103,7 @@ def test_a_source_that_names_files_elsewhere_is_refused(work: Workplace) -> None
     [tarball] = work.place.glob("*.tar.*")
     dsc.write_text(dsc.read_text().replace(tarball.name, f"../{tarball.name}"))
     code, printed = work.build(dsc)
-    assert code == 1
+    assert code == 3
     assert "forbidden name" in printed
     assert not list(work.output.iterdir())
 

@@ -63,7 +63,7 @@ def test_a_list_of_the_command_line_takes_the_place_of_the_file_s(files: tuple[P
     )
     arguments = options.parse(["build"])
     assert (arguments.add_depends, arguments.profiles) == (["a", "b"], ("nocheck", "nodoc"))
-    assert arguments.extra_package == [Path("~/x").expanduser()]
+    assert arguments.extra_packages == [Path("~/x").expanduser()]
     assert (arguments.debbuildopts, arguments.debbuildopt) == (["-a b", "-c"], ["-d"])
     arguments = options.parse(["build", "--add-depends", "c", "--add-depends", "d", "--profiles", "x"])
     assert (list(arguments.add_depends), arguments.profiles) == (["c", "d"], ("x",))

@@ -85,7 +85,8 @@ def test_a_home_that_cannot_be_made_is_told(work: Workplace) -> None:
         command = [*work.base.owner.before, *COWBUILD, *words]
         done = subprocess.run(command, env=given, capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert done.stderr.startswith(f"cowbuild: Cannot make {work.place}/file/nothing/cowfs/"), done.stderr
+        said = f"cowbuild: Cannot make the directory {work.place}/file/nothing/cowfs/"
+        assert done.stderr.startswith(said), done.stderr
         assert kind in done.stderr
 
 

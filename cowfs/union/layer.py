@@ -7,6 +7,7 @@ mount of our own, so that no later mistake could write to it; else every open he
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import shutil
 import stat
@@ -69,7 +70,7 @@ class WritableLayer:
         self.links_fd = self._work_directory(b"links")
         for leftover_fd in (self.staging_fd, self.orphans_fd):
             empty_directory(leftover_fd)
-        self._staged = 0
+        self._staged = itertools.count(1)
 
     def _work_directory(self, name: bytes) -> int:
         with suppress(FileExistsError):
@@ -81,9 +82,8 @@ class WritableLayer:
         return len(os.listdir(b"/proc/self/fd/%d" % self.orphans_fd))
 
     def staging_name(self) -> bytes:
-        """A name that nothing in the staging directory has."""
-        self._staged += 1
-        return b"%x" % self._staged
+        """A name that nothing in the staging directory has; threads may ask at the same time."""
+        return b"%x" % next(self._staged)
 
     def open_file(self, dir_fd: int, name: bytes, more_flags: int = 0) -> tuple[int, bool]:
         """Open a regular file for reading and, if its inode flags let us, writing anywhere: `(fd, writable)`.

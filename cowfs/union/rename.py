@@ -75,7 +75,6 @@ def _move(tree: Tree, source: Node, old: Name, target: Node | None, new: Name) -
         _take_away(tree, target, new)
         target = None
     status = upper_status(tree, *new)
-    tree.names.made(*new)
     if target is not None:
         _before_replacing(tree, target, new, in_upper=status is not None)
     _move_entry(tree, source, old, new, status)
@@ -96,6 +95,8 @@ def _move_entry(tree: Tree, source: Node, old: Name, new: Name, status: os.stat_
     covers = lower_shows(tree, *old)
     old_fd, new_fd = tree.upper_fd(old.parent), tree.upper_fd(new.parent)
     whiteout = status is not None and tree.is_whiteout(tree.upper, new_fd, new.name, status)
+    # Only now: what was asked of this directory above may just have had all its names read.
+    tree.names.made(*new)
     if whiteout and source.type == stat.S_IFDIR:
         linux.rename(old_fd, old.name, new_fd, new.name, linux.RENAME_EXCHANGE)
         if not covers:

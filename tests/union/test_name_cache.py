@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from cowfs import linux
 from cowfs.union import dirs, files, name_cache, rename
 from cowfs.union.lookup import lookup
 from cowfs.union.readdir import read_directory
@@ -58,6 +60,44 @@ def test_names_made_in_every_way_are_found(tree: Tree) -> None:
     assert not any(is_shown(tree, f"d/{name}") for name in ("created", "below"))
     shown = {entry.name for entry in read_directory(tree, parent, 2)}
     assert shown == {b"made", b"link", b"linked", b"moved", b"file"}
+
+
+@pytest.mark.parametrize("misses", range(8))
+def test_names_read_in_the_middle_of_a_change_are_those_after_it(
+    make_tree: MakeTree, tmp_path: Path, misses: int
+) -> None:
+    """A change looks for names itself, and at some count of those that were not there all names are read."""
+    (tmp_path / "base/d").mkdir(parents=True)
+    (tmp_path / "base/d/file").write_text("base")
+    (tmp_path / "base/d/other").write_text("base")
+    tree = make_tree("base")
+    parent = directory(find(tree, "d"))
+    files.create(tree, parent, b"one", 0o644, ROOT)
+    changes: list[tuple[Callable[[], object], str]] = [
+        (lambda: files.create(tree, parent, b"created", 0o644, ROOT), "created"),
+        (lambda: dirs.mkdir(tree, parent, b"made", 0o755, ROOT), "made"),
+        (lambda: files.symlink(tree, parent, b"link", b"target", ROOT), "link"),
+        (lambda: files.link(tree, find(tree, "d/one"), parent, b"linked"), "linked"),
+        (lambda: rename.rename(tree, Name(parent, b"one"), Name(parent, b"two")), "two"),
+        (lambda: rename.rename(tree, Name(parent, b"made"), Name(parent, b"moved")), "moved"),
+        (lambda: rename.rename(tree, Name(parent, b"file"), Name(parent, b"renamed")), "renamed"),
+        (lambda: rename.rename(tree, Name(parent, b"two"), Name(parent, b"file")), "file"),
+        (lambda: files.link(tree, find(tree, "d/other"), parent, b"again"), "again"),
+        (lambda: rename.rename(tree, Name(parent, b"link"), Name(parent, b"again"), linux.RENAME_EXCHANGE), "link"),
+    ]
+    for change, name in changes:
+        tree.names.forget(parent)
+        parent.misses = misses
+        change()
+        parent.dentries.clear()
+        assert is_shown(tree, f"d/{name}"), name
+    tree.names.forget(parent)
+    parent.misses = misses
+    files.unlink(tree, parent, b"other")
+    parent.dentries.clear()
+    assert not is_shown(tree, "d/other")
+    shown = {entry.name for entry in read_directory(tree, parent, 2)}
+    assert shown == {b"created", b"link", b"linked", b"moved", b"renamed", b"file", b"again"}
 
 
 def test_a_base_file_that_was_removed_and_made_again_is_the_new_one(tree: Tree) -> None:

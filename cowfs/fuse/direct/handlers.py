@@ -118,7 +118,7 @@ class Handlers:
         return b""
 
     def _unknown(self, _: int, __: Message) -> Reply:
-        """The kernel remembers for most opcodes and asks no more: FLUSH, FSYNC, FSYNCDIR, ACCESS, BMAP, POLL."""
+        """The kernel remembers it for most opcodes, and asks no more."""
         raise OSError(ENOSYS, "")
 
     def describe(self, message: messages.Buffer) -> str:

@@ -255,8 +255,8 @@ def test_what_is_not_to_be_removed_stays(open_place: Path, quick: Quick) -> None
     assert "symbolic link" in quick("remove", "./link").stderr
     assert "is not a Debian base" in quick("remove", "./plain").stderr
     assert "is not a Debian base" in quick("remove", "./nothing").stderr
-    for verb in ("run", "shell"):
-        refused = quick(verb, "./plain")
+    for words in (("run", "./plain", "true"), ("shell", "./plain")):
+        refused = quick(*words)
         assert "is not a Debian base" in refused.stderr, refused.stderr
         assert "Traceback" not in refused.stderr
     assert "cowbuild remove ./x" in quick("remove", "x").stderr

@@ -7,15 +7,16 @@ import re
 from pathlib import Path
 
 from builder.build.job import Job
+from builder.build.outputs import candidates
 from builder.log import BuildLog
 from builder.problems import Problem
 
 
 def start_log(log: BuildLog, output: Path, stem: str) -> None:
     """In a file of its own, also when a build of the same package began in the same second."""
-    for attempt in range(1, 100):
+    for path in candidates(output / f"{stem}.build"):
         try:
-            log.keep_in(output / (f"{stem}.build" if attempt == 1 else f"{stem}-{attempt}.build"))
+            log.keep_in(path)
         except FileExistsError:
             continue
         except OSError as error:

@@ -163,7 +163,7 @@ def put_text(text: str, wanted: Path, *, mark: bytes) -> Path:
 
 
 def _free(wanted: Path, mark: bytes) -> Path:
-    for path in _candidates(wanted):
+    for path in candidates(wanted):
         try:
             with hostile_tree.directory(path.parent.resolve(), "") as place:
                 beginning = hostile_tree.beginning(place, path.name)
@@ -178,7 +178,7 @@ def _free(wanted: Path, mark: bytes) -> Path:
 
 def fresh_directory(wanted: Path) -> Path:
     """Make a directory of this name, or of the first with a number in it that is free. Problem."""
-    for path in _candidates(wanted):
+    for path in candidates(wanted):
         try:
             path.mkdir()
         except FileExistsError:
@@ -189,7 +189,8 @@ def fresh_directory(wanted: Path) -> Path:
     raise Problem(f"Cannot make {wanted}: there are too many of that name")
 
 
-def _candidates(wanted: Path) -> Iterable[Path]:
+def candidates(wanted: Path) -> Iterable[Path]:
+    """A name, and then the same with a number in it, as often as makes sense."""
     stem, dot, ending = wanted.name.rpartition(".")
     yield wanted
     for number in range(2, 100):

@@ -17,7 +17,7 @@ import os
 import stat
 import subprocess
 import tempfile
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,26 +64,38 @@ def open_bases(paths: list[Path], *, mounted: Path | None = None) -> list[Layer]
     `mounted`: the one that may be in use, since it is only looked at.
     """
     layers: list[Layer] = []
-    try:
-        for index, path in enumerate(paths):
-            links = path / "work" / "links"
-            brings_index = is_layer(path) and type_of(links.parent) == type_of(links) == stat.S_IFDIR
-            place = find_base(path)
-            by_attribute = False
-            if is_layer(path):
-                by_attribute = read_metadata(path).whiteouts is Whiteouts.ATTRIBUTE
-                if path != mounted:
-                    lock_layer(place, exclusive=False)
-            else:
-                hold_base(place)
-            position = len(paths) - 1 - index
-            index_path = os.fsencode(links) if brings_index else None
-            layers.append(Layer(os.fsencode(place), position, index_path, attribute_whiteouts=by_attribute))
-    except OSError as error:
-        for layer in layers:
-            layer.close()
-        raise LayerError(f"Cannot open the base {os.fsdecode(error.filename or b'')}: {error.strerror}.") from error
+    with ExitStack() as undo:
+        for position, path in zip(reversed(range(len(paths))), paths, strict=True):
+            try:
+                layer = _open_base(path, position, lock=path != mounted)
+            except OSError as error:
+                name = os.fsdecode(error.filename or b"")
+                raise LayerError(f"Cannot open the base {name}: {error.strerror}.") from error
+            undo.callback(layer.close)
+            layers.append(layer)
+        undo.pop_all()
     return layers
+
+
+def _open_base(path: Path, position: int, *, lock: bool) -> Layer:
+    place = find_base(path)
+    if not is_layer(path):
+        layer = Layer(os.fsencode(place), position)
+        layer.lock_fd = hold_base(layer.root_fd)
+        return layer
+    by_attribute = read_metadata(path).whiteouts is Whiteouts.ATTRIBUTE
+    links = path / "work" / "links"
+    brings_index = type_of(links.parent) == type_of(links) == stat.S_IFDIR
+    with ExitStack() as undo:
+        lock_fd = None
+        if lock:
+            lock_fd = lock_layer(place, exclusive=False)
+            undo.callback(os.close, lock_fd)
+        index_path = os.fsencode(links) if brings_index else None
+        layer = Layer(os.fsencode(place), position, index_path, attribute_whiteouts=by_attribute)
+        layer.lock_fd = lock_fd
+        undo.pop_all()
+    return layer
 
 
 def make_kept(path: Path) -> Upper:

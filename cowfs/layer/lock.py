@@ -42,10 +42,16 @@ def lock_layer(upper: Path, *, exclusive: bool, patience: float = _LOCKED_WITHIN
         raise LayerInUseError(f"The layer {upper} is {use}. Unmount it first.", upper)
 
 
-def hold_base(base: Path) -> None:
-    """Tell whoever would replace or remove a base that it is in use; where flock(2) works, and nobody is at it."""
+def hold_base(root_fd: int) -> int | None:
+    """Tell whoever would replace or remove a base that it is in use, for the life of the returned descriptor.
+
+    None where the base's mode lets its owner not read it. Nothing is told where flock(2) does not work.
+    """
+    fd = None
     with suppress(OSError):
-        fcntl.flock(os.open(base, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), fcntl.LOCK_SH | fcntl.LOCK_NB)
+        fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=root_fd)
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return fd
 
 
 def share_lock(fd: int) -> None:

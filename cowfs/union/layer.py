@@ -33,6 +33,8 @@ class Layer:
         self.root_fd, self._protected = _open_base(path)
         self.links_fd: int | None = _open_base(links)[0] if links is not None else None
         self.device = os.fstat(self.root_fd).st_dev
+        self.lock_fd: int | None = None
+        """Tells others that the layer is in use; given back with it, so that whoever unmounts what it lies on, can."""
 
     def open_file(self, dir_fd: int, name: bytes) -> int:
         """Open a regular file for reading, without following a link and without touching its access time."""
@@ -45,9 +47,9 @@ class Layer:
             return os.open(name, flags, dir_fd=dir_fd)
 
     def close(self) -> None:
-        os.close(self.root_fd)
-        if self.links_fd is not None:
-            os.close(self.links_fd)
+        for fd in (self.root_fd, self.links_fd, self.lock_fd):
+            if fd is not None:
+                os.close(fd)
 
 
 class WritableLayer:

@@ -1,13 +1,13 @@
 # make demo: build a real Debian package in a copy-on-write session.   make test: linters, types, tests.
 # make bench, bench-quick, bench-vm: measure beside other file systems, as root; see docs/benchmarks.md.
-# All set the machine up first (setup/packages.txt, .venv); a second run finds that done.
+# All set the machine up first, each what it needs (packages.txt, .venv); a second run finds that done.
 
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench bench-quick bench-vm bench-report setup setup-bench clean
+.PHONY: demo test lint bench bench-quick bench-vm bench-report setup-demo setup setup-bench clean
 
-demo: setup
+demo: setup-demo
 	$(BIN)/python -m setup.demo
 
 test: lint
@@ -37,7 +37,7 @@ bench-vm: setup-bench
 bench-report: setup-bench
 	$(BIN)/python -m benchmarks.report
 
-setup: $(VENV)/.python-packages
+setup-demo: $(VENV)/.python-packages
 
 $(VENV)/.system-packages: setup/packages.txt setup/system-packages
 ifndef SKIP_SYSTEM_PACKAGES
@@ -48,12 +48,22 @@ endif
 
 $(VENV)/.python-packages: $(VENV)/.system-packages pyproject.toml setup/find-python
 	@python=$$(setup/find-python) && $(MAKE) --no-print-directory venv PYTHON=$$python
+	@echo "Installing Python packages in $(VENV)"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+setup: $(VENV)/.test-packages
+
+$(VENV)/.test-packages: $(VENV)/.python-packages tests/packages.txt
+ifndef SKIP_SYSTEM_PACKAGES
+	setup/system-packages tests/packages.txt
+endif
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	@touch $@
 
 setup-bench: setup $(VENV)/.bench-packages
 
-$(VENV)/.bench-packages: pyproject.toml benchmarks/packages.txt setup/system-packages
+$(VENV)/.bench-packages: $(VENV)/.test-packages benchmarks/packages.txt
 ifndef SKIP_SYSTEM_PACKAGES
 	setup/system-packages benchmarks/packages.txt
 endif

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,11 @@ PACKAGES = ("hello", "hostname", "sl")
 """The first that can be had: a mirror may lack a file of the archive's."""
 BASES = Path(".cache").absolute()
 COWBUILD = (sys.executable, "-P", "-m", "builder")
+
+NEXT = """== To try next
+{bin}/cowbuild shell {base}                     # change and break anything in it: the base stays
+{bin}/cowbuild build PACKAGE --base {base}      # one of the archive's, a .dsc, or a source tree
+mkdir mnt; {bin}/cowfs /usr mnt; touch mnt/new; umount mnt   # copy-on-write over any directory"""
 
 
 class Clock:
@@ -80,6 +86,7 @@ def demonstrate(place: Path) -> int:
         print("== THE BASE HAS CHANGED", file=sys.stderr)
         return 1
     print("== The base is unchanged: both checksums are equal")
+    print(NEXT.format(bin=os.path.relpath(Path(sys.executable).parent), base=os.path.relpath(clean)))
     return 0
 
 

@@ -44,7 +44,7 @@ def test_a_session_shows_the_base_takes_changes_and_leaves_nothing(name: str, pl
         assert "device-mapper" in reason or "not installed" in reason
         return
     if reason is not None and "not installed" in reason:
-        pytest.skip(reason)  # setup/packages.txt: not every release has all
+        pytest.skip(reason)  # tests/packages.txt: not every release has all
     assert reason is None
     with ExitStack() as stack:
         prepared = stack.enter_context(candidate.prepared(here / "base", here / "prepared"))

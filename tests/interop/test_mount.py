@@ -50,7 +50,7 @@ def test_a_mount_by_root_is_open_to_everybody_as_the_modes_say(machine: Machine,
 
 
 def test_the_daemon_keeps_no_mount_busy_that_its_base_lies_on(machine: Machine, ground: Path) -> None:
-    """schroot unmounts it as soon as the layer is free, which the daemon may outlive by a moment."""
+    """As schroot does: it unmounts it as soon as the layer is free, which the daemon may outlive by a moment."""
     point, bound = ground / "mnt", ground / "bound"
     bound.mkdir()
     machine.output("mount", "--bind", ground / "base", bound)

@@ -6,7 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from builder.problems import Problem
@@ -69,7 +69,7 @@ class UserNamespace:
         """Why root gets none, where it was to be used."""
         if wanted():
             self.before = ["unshare", *NAMESPACE, "--"]
-        elif use and not (refused := self._refusal()):
+        elif use and not (refused := refusal()):
             self._made, made = os.pipe()
             mapped, self._mapped = os.pipe()
             self.descriptors = (made, mapped)
@@ -77,13 +77,6 @@ class UserNamespace:
             self.before = ["unshare", "--user", "--", "sh", "-c", wait, "sh", str(made), str(mapped)]
         elif use:
             self.refused = refused
-
-    @staticmethod
-    def _refusal() -> str:
-        tried = subprocess.run(
-            ["unshare", "--user", "true"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
-        )
-        return "" if tried.returncode == 0 else tried.stderr.strip() or "unshare gave no reason"
 
     def map(self, process: int) -> None:
         """To be called when the command has been started, with its process number. Problem; the command then ends."""
@@ -106,6 +99,14 @@ class UserNamespace:
             os.close(self._mapped)
 
 
+def refusal() -> str:
+    """Why the machine lets nobody make a user namespace; empty where it does."""
+    tried = subprocess.run(
+        ["unshare", "--user", "true"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    return "" if tried.returncode == 0 else tried.stderr.strip() or "unshare gave no reason"
+
+
 def without_namespace(reason: str) -> str:
     """What is to be said where root's session is in no user namespace because the machine refuses it."""
     return f"User namespace: none, the machine refuses it ({reason}): root in the session is the machine's"
@@ -113,20 +114,32 @@ def without_namespace(reason: str) -> str:
 
 def check() -> None:
     """Problem naming the first thing missing for a user namespace, and the command that repairs it."""
+    for problem in lacking():
+        raise problem
+
+
+def lacking() -> Iterator[Problem]:
+    """What a plain user's namespace cannot be without and is not there, each with the command that repairs it."""
     try:
         user = pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        raise Problem(f"The user {os.geteuid()} has no name, and without one no subordinate ids") from None
+        yield Problem(f"The user {os.geteuid()} has no name, and without one no subordinate ids")
+        return
+    able = True
     for command in ("newuidmap", "newgidmap"):
         if shutil.which(command) is None:
-            raise Problem(f"The command {command} is missing", "sudo apt-get install uidmap")
+            able = False
+            yield Problem(f"The command {command} is missing", "sudo apt-get install uidmap")
     short = [kind for kind in ("uid", "gid") if _subordinate(kind, user) < IDS_NEEDED]
     if short:
-        raise Problem(
+        able = False
+        yield Problem(
             f"The user {user} has no range of {IDS_NEEDED} subordinate {short[0]}s in /etc/sub{short[0]}",
             _advice(short, user),
         )
-    _check_namespaces()
+    refused = _namespaces_refused(with_ids=able)
+    if refused is not None:
+        yield refused
 
 
 def check_fuse() -> None:
@@ -172,17 +185,17 @@ def _advice(kinds: Sequence[str], user: str) -> str:
     return f"sudo usermod {' '.join(words)} {user}"
 
 
-def _check_namespaces() -> None:
+def _namespaces_refused(*, with_ids: bool) -> Problem | None:
     # First without ids: where the namespace is refused, as in a chroot, unshare leaves the process that was to map them
     # waiting for ever, with our pipe open.
-    for options in (["--user"], [*NAMESPACE, "--mount"]):
+    for options in [["--user"], [*NAMESPACE, "--mount"]] if with_ids else [["--user"]]:
         tried = subprocess.run(
             ["unshare", *options, "true"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
         )
         if tried.returncode != 0:
             break
     else:
-        return
+        return None
     switches = {
         "kernel/unprivileged_userns_clone": ("0", "1"),
         "kernel/apparmor_restrict_unprivileged_userns": ("1", "0"),
@@ -191,7 +204,7 @@ def _check_namespaces() -> None:
     for switch, (off, on) in switches.items():
         path = Path("/proc/sys") / switch
         if path.exists() and path.read_text().strip() == off:
-            raise Problem(
+            return Problem(
                 "This machine does not let users make user namespaces", f"sudo sysctl {switch.replace('/', '.')}={on}"
             )
-    raise Problem("A user namespace cannot be made", tried.stderr.strip())
+    return Problem("A user namespace cannot be made", tried.stderr.strip())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.command import base_verbs, build_options, build_verb, other_verbs, session_verbs
+from builder.command import base_verbs, build_options, build_verb, doctor, other_verbs, session_verbs
 from builder.command.verb import Verb, no_arguments
 
 VERBS = (
@@ -101,6 +101,14 @@ VERBS = (
         other_verbs.add_schroot_config,
         other_verbs.configure_schroot,
         description="Print the entry that makes a base a chroot of schroot, and so of sbuild; see docs/schroot.md.",
+        for_programs=True,
+    ),
+    Verb(
+        ("doctor",),
+        "say what works on this machine, and how to mend what does not",
+        doctor.add_doctor,
+        doctor.diagnose,
+        description="Say what works on this machine and what does not, each with the command that mends it.",
         for_programs=True,
     ),
     Verb(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -45,6 +47,14 @@ def machine() -> str:
 def personality(architecture: str) -> str:
     """What the command must be started with so that uname tells of the CPU that programs are made for."""
     return "linux32" if architecture in BITS_32 and architecture in NATIVE.get(machine(), ()) else ""
+
+
+def emulated() -> list[str]:
+    """The architectures whose programs an emulator runs: it is registered, or a session may do that (Linux 6.7)."""
+    major, minor = map(int, re.findall(r"\d+", os.uname().release)[:2])
+    own = (major, minor) >= (6, 7)
+    known = QEMU.items()
+    return [name for name, cpu in known if _registered(cpu) or (own and (REGISTRATIONS / f"qemu-{cpu}.conf").exists())]
 
 
 def enable(architecture: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import ParamSpec, TypeVar
 
 from tests.harness.snapshot import Snapshot, differences, snapshot
+from tests.harness.users import as_user
 
 CLOCK_TICK_NS = 50_000_000  # the kernel's clock of file times lags behind by a tick
 
@@ -41,6 +42,21 @@ class Trial:
 
     def note(self, label: str, value: object) -> None:
         self.outcomes.append((label, value))
+
+    def do_as(
+        self, operations: Callable[[Trial], object], uid: int, gid: int | None = None, groups: Sequence[int] = ()
+    ) -> None:
+        """Do `operations` as somebody else, all of them in one child process: a fork for each takes most of the time.
+
+        What they give must be such that pickle can carry it.
+        """
+
+        def outcomes() -> list[tuple[str, object]]:
+            trial = Trial(self.root)
+            operations(trial)
+            return trial.outcomes
+
+        self.outcomes += as_user(outcomes, uid, gid, groups)
 
 
 Operations = Callable[[Trial], object]

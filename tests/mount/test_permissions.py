@@ -35,10 +35,6 @@ ACCESS_LIST = struct.pack("<I" + "HHI" * 5, 2, 1, 6, NO_ID, 2, 6, 5, 4, 6, NO_ID
 MODES = (0o644, 0o755, 0o4755, 0o2755, 0o6755, 0o2644, 0o6644, 0o4711)
 
 
-def _change_as(trial: Trial, label: str, uid: int, call: Callable[..., object], *args: object) -> None:
-    trial.attempt(label, as_user, functools.partial(_nothing, call, *args), uid)
-
-
 def _nothing(call: Callable[..., object], *args: object) -> None:
     call(*args)
 
@@ -82,13 +78,16 @@ def test_setuid_and_setgid_are_cleared_as_the_kernel_clears_them(bench: Workbenc
         for number in range(len(changes)):
             description[f"{mode:o}-{number}"] = file(b"content", mode=mode, uid=PLAIN_USER, gid=PLAIN_USER)
 
-    def operations(trial: Trial) -> None:
+    def change_all(trial: Trial) -> None:
         for mode in MODES:
             for number, (label, change) in enumerate(changes.items()):
-                path = trial.path(f"{mode:o}-{number}")
-                if copied_up:
-                    os.utime(path, ns=(3, 3))
-                _change_as(trial, f"{label} {mode:o}", uid, change, path)
+                trial.attempt(f"{label} {mode:o}", _nothing, change, trial.path(f"{mode:o}-{number}"))
+
+    def operations(trial: Trial) -> None:
+        if copied_up:
+            for name in description:
+                os.utime(trial.path(name), ns=(3, 3))
+        trial.do_as(change_all, uid)
 
     bench.compare(description, operations)
 
@@ -118,22 +117,16 @@ def test_setgid_without_group_execute_stays_only_for_the_group(bench: Workbench,
             for owner in (PLAIN_USER, OTHER_USER):
                 description[f"{mode:o}-{number}-{owner}"] = file(b"content", mode=mode, uid=owner, gid=gid)
 
-    def operations(trial: Trial) -> None:
-        def change_all() -> list[tuple[str, str, str]]:
-            outcomes = []
-            for mode in modes:
-                for number, (label, change) in enumerate(changes.items()):
-                    # What a stranger's chown of nothing asks for, FUSE asks for his writing, too: it is not refused.
-                    for owner in (PLAIN_USER,) if label == "chown of nothing" else (PLAIN_USER, OTHER_USER):
-                        path = trial.path(f"{mode:o}-{number}-{owner}")
-                        error = actions.error_of(functools.partial(change, path))
-                        outcomes.append((f"{label} {mode:o} of {owner}", error, oct(os.stat(path).st_mode)))
-            return outcomes
+    def change_all(trial: Trial) -> None:
+        for mode in modes:
+            for number, (label, change) in enumerate(changes.items()):
+                # What a stranger's chown of nothing asks for, FUSE asks for his writing, too: it is not refused.
+                for owner in (PLAIN_USER,) if label == "chown of nothing" else (PLAIN_USER, OTHER_USER):
+                    path = trial.path(f"{mode:o}-{number}-{owner}")
+                    trial.attempt(f"{label} {mode:o} of {owner}", _nothing, change, path)
+                    trial.note(f"mode after {label} {mode:o} of {owner}", oct(os.stat(path).st_mode))
 
-        for label, error, mode in as_user(change_all, PLAIN_USER, 88, (77,)):
-            trial.note(label, (error, mode))
-
-    bench.compare(description, operations)
+    bench.compare(description, lambda trial: trial.do_as(change_all, PLAIN_USER, 88, (77,)))
 
 
 @pytest.mark.parametrize("copied_up", [False, True], ids=["base", "layer"])
@@ -167,21 +160,24 @@ def test_a_new_file_gets_neither_setuid_from_a_stranger_nor_a_foreign_group(benc
         "setgid-own": directory(0o2777, gid=PLAIN_USER),
     }
 
+    def make_all(trial: Trial, ending: str) -> None:
+        for top in description:
+            for mode in (0o777, 0o2777, 0o6777, 0o4755, 0o2755, 0o2644):
+                for kind, make in (
+                    ("file", lambda path, mode: actions.create(path, b"", mode)),
+                    ("dir", os.mkdir),
+                    ("node", lambda path, mode: os.mknod(path, 0o100000 | mode)),
+                    ("fifo", os.mkfifo),
+                ):
+                    name = f"{top}/{kind}-{mode:o}{ending}"
+                    trial.attempt(name, _nothing, make, trial.path(name), mode)
+            os.symlink(b"x", trial.path(f"{top}/symlink{ending}"))
+
     def operations(trial: Trial) -> None:
         previous = os.umask(0)
         try:
-            for top in description:
-                for mode in (0o777, 0o2777, 0o6777, 0o4755, 0o2755, 0o2644):
-                    for kind, make in (
-                        ("file", lambda path, mode: actions.create(path, b"", mode)),
-                        ("dir", os.mkdir),
-                        ("node", lambda path, mode: os.mknod(path, 0o100000 | mode)),
-                        ("fifo", os.mkfifo),
-                    ):
-                        path = trial.path(f"{top}/{kind}-{mode:o}")
-                        _change_as(trial, f"{top} {kind} {mode:o}", PLAIN_USER, make, path, mode)
-                        _change_as(trial, f"{top} {kind} {mode:o} root", 0, make, path + b"-root", mode)
-                os.symlink(b"x", trial.path(f"{top}/symlink"))
+            for uid in (PLAIN_USER, 0):
+                trial.do_as(functools.partial(make_all, ending=f"-by-{uid}"), uid)
         finally:
             os.umask(previous)
 
@@ -214,17 +210,20 @@ def test_sticky_directories_protect_what_others_own(bench: Workbench) -> None:
         "owned/theirs": file(uid=OTHER_USER),
     }
 
+    def mine(trial: Trial) -> None:
+        attempt, path = trial.attempt, trial.path
+        attempt("unlink theirs", os.unlink, path("sticky/theirs"))
+        attempt("rename theirs", os.rename, path("sticky/theirs"), path("sticky/x"))
+        attempt("rmdir theirs", os.rmdir, path("sticky/their-directory"))
+        attempt("rename over theirs", os.rename, path("sticky/mine"), path("sticky/theirs"))
+        attempt("rename mine", os.rename, path("sticky/mine"), path("sticky/moved"))
+        attempt("unlink mine", os.unlink, path("sticky/over"))
+        attempt("unlink in my directory", os.unlink, path("owned/theirs"))
+        attempt("unlink the new", os.unlink, path("sticky/new"))
+
     def operations(trial: Trial) -> None:
-        path = trial.path
-        _change_as(trial, "unlink theirs", PLAIN_USER, os.unlink, path("sticky/theirs"))
-        _change_as(trial, "rename theirs", PLAIN_USER, os.rename, path("sticky/theirs"), path("sticky/x"))
-        _change_as(trial, "rmdir theirs", PLAIN_USER, os.rmdir, path("sticky/their-directory"))
-        _change_as(trial, "rename over theirs", PLAIN_USER, os.rename, path("sticky/mine"), path("sticky/theirs"))
-        _change_as(trial, "rename mine", PLAIN_USER, os.rename, path("sticky/mine"), path("sticky/moved"))
-        _change_as(trial, "unlink mine", PLAIN_USER, os.unlink, path("sticky/over"))
-        _change_as(trial, "unlink in my directory", PLAIN_USER, os.unlink, path("owned/theirs"))
-        _change_as(trial, "create", OTHER_USER, actions.create, path("sticky/new"), b"")
-        _change_as(trial, "unlink the new", PLAIN_USER, os.unlink, path("sticky/new"))
+        trial.do_as(lambda trial: trial.attempt("create", actions.create, trial.path("sticky/new")), OTHER_USER)
+        trial.do_as(mine, PLAIN_USER)
 
     bench.compare(description, operations)
 
@@ -263,9 +262,9 @@ def test_restrictive_modes_of_the_base_hold_for_a_plain_user(bench: Workbench) -
                 ("rename", lambda path: os.rename(path, path + b"-moved")),
                 ("link", lambda path: os.link(path, path + b"-link")),
             ):
-                trial.attempt(f"{name}: {label}", as_user, functools.partial(call, path))
+                trial.attempt(f"{name}: {label}", call, path)
 
-    bench.compare({".": directory(0o755), **description}, operations)
+    bench.compare({".": directory(0o755), **description}, lambda trial: trial.do_as(operations, PLAIN_USER))
 
 
 def test_a_directory_of_mode_0555_can_be_filled_and_copied_up_by_root(bench: Workbench) -> None:
@@ -303,23 +302,21 @@ def test_who_may_change_owner_group_and_mode(bench: Workbench) -> None:
                 ("chmod 1770", lambda path: os.chmod(path, 0o1770)),
                 ("describe", actions.describe),
             ):
-                trial.attempt(
-                    f"{name}: {label}", as_user, functools.partial(call, path), PLAIN_USER, PLAIN_USER, (555,)
-                )
+                trial.attempt(f"{name}: {label}", call, path)
 
-    bench.compare(description, operations)
+    bench.compare(description, lambda trial: trial.do_as(operations, PLAIN_USER, PLAIN_USER, (555,)))
 
 
 def test_supplementary_groups_open_what_belongs_to_them(bench: Workbench) -> None:
+    def change_both(trial: Trial, groups: tuple[int, ...]) -> None:
+        for name in ("file", "d/inside"):
+            path = trial.path(name)
+            trial.attempt(f"{groups} {name}", actions.append, path, b"!")
+            trial.attempt(f"{groups} {name} create", actions.create, path + b"-%d" % len(groups))
+
     def operations(trial: Trial) -> None:
         for groups in ((), (555,), (1, 2, 3, 555)):
-            for name in ("file", "d/inside"):
-                label = f"{groups} {name}"
-                path = trial.path(name)
-                append = functools.partial(actions.append, path, b"!")
-                trial.attempt(label, as_user, append, PLAIN_USER, PLAIN_USER, groups)
-                make = functools.partial(actions.create, path + b"-%d" % len(groups))
-                trial.attempt(f"{label} create", as_user, make, PLAIN_USER, PLAIN_USER, groups)
+            trial.do_as(functools.partial(change_both, groups=groups), PLAIN_USER, PLAIN_USER, groups)
 
     tree = {
         "file": file(b"x", mode=0o660, gid=555),

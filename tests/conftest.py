@@ -26,7 +26,7 @@ from tests.harness.users import as_user, fuse_device_for_everybody
 _FIND = (Phase.explicit, Phase.generate)
 settings.register_profile("steady", derandomize=True, max_examples=60, phases=_FIND)
 settings.register_profile("random", max_examples=60, phases=_FIND)
-settings.register_profile("soak", max_examples=400, phases=_FIND)
+settings.register_profile("soak", max_examples=1200, phases=_FIND)
 settings.register_profile("shrink", derandomize=True, max_examples=60, phases=(*_FIND, Phase.shrink))
 settings.load_profile("steady")
 

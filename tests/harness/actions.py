@@ -54,6 +54,20 @@ def replace(path: bytes, data: bytes) -> None:
         os.write(descriptor, data)
 
 
+def drop_pages(descriptor: int) -> None:
+    """Let the kernel keep nothing of the file's content in memory: who reads it next waits for its disk."""
+    os.fsync(descriptor)
+    os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def drop_pages_below(top: bytes) -> None:
+    """Of all files of a tree; /proc/sys/vm/drop_caches would slow down all that runs on the machine."""
+    for place, _, names in os.walk(top):
+        for name in names:
+            with opened(os.path.join(place, name)) as descriptor:
+                drop_pages(descriptor)
+
+
 def describe(path: bytes) -> tuple[object, ...]:
     """What lstat tells that does not depend on the file system: type, mode, owner, device, links and size of files."""
     return describe_status(os.lstat(path))

@@ -24,6 +24,7 @@ from tests.harness import syscalls
 DAEMON_LIFETIME = 240  # seconds; SIGALRM then ends a daemon that hangs, and with it whatever waits for it
 START_TIMEOUT = 15.0  # seconds
 READY = b"!"
+_KEPT_FLAGS = os.ST_RDONLY | os.ST_NOSUID | os.ST_NODEV | os.ST_NOEXEC | os.ST_NOATIME  # mount(2) has the same numbers
 SUSPICIOUS = re.compile(r"Traceback|[Uu]nexpected|Error\b|Exception|WARNING|ResourceWarning|never awaited")
 
 
@@ -90,6 +91,15 @@ class Mount:
         code = self.stop()
         assert code == 0, f"the daemon ended with {code}: {self.log.read_text()}"
         self.start()
+
+    def forget(self) -> None:
+        """Make the kernel forget each name and file of the mount that is not in use: it sends FORGET, and asks again.
+
+        A remount does that (reconfigure_super in fs/super.c). /proc/sys/vm/drop_caches would do it to the whole
+        machine, and whatever else runs on it would then wait for the disk.
+        """
+        flags = os.statvfs(self.point).f_flag & _KEPT_FLAGS
+        syscalls.mount("none", str(self.point), "", syscalls.MS_REMOUNT | flags)
 
     def kill(self) -> None:
         """SIGKILL the daemon and clear away what it leaves mounted."""

@@ -40,11 +40,6 @@ def _in_processes(*tasks: Callable[[], object]) -> None:
     assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0] * len(tasks)
 
 
-def _drop_caches() -> None:
-    with actions.opened(b"/proc/sys/vm/drop_caches", os.O_WRONLY) as descriptor:
-        os.write(descriptor, b"3")
-
-
 def _base() -> dict[str, Entry]:
     described: dict[str, Entry] = {}
     for worker in range(WORKERS):
@@ -100,7 +95,7 @@ def _work(top: bytes, worker: int, turns: int) -> None:
 @pytest.mark.parametrize("place", ["tmpfs", "ext4"], indirect=True)
 def test_processes_do_not_disturb_each_other(bench: Workbench) -> None:
     def operations(trial: Trial) -> None:
-        _drop_caches()
+        actions.drop_pages_below(os.fsencode(bench.place / "base"))
         _in_processes(*(functools.partial(_work, trial.root, worker, 120) for worker in range(WORKERS)))
 
     bench.compare(_base(), operations)
@@ -112,8 +107,7 @@ def test_readers_of_a_cold_base_see_what_writers_wrote(bench: Workbench) -> None
     """Reading pages from a slow disk goes on beside the copy-up and the writes of the same file."""
     count, size = 8, 1 << 20
     mount = bench.mounted({f"f{number}": file(bytes([65 + number]) * size) for number in range(count)})
-    os.sync()
-    _drop_caches()
+    actions.drop_pages_below(os.fsencode(mount.base))
 
     def write(number: int) -> None:
         for step in range(20):

@@ -365,10 +365,8 @@ class InStep(RuleBasedStateMachine):
         assert sorted(name for name in seen if name in throughout) == sorted(throughout)
 
     @rule()
-    def drop_caches(self) -> None:
-        """Make the kernel forget what it need not know, so that the daemon is asked again."""
-        with actions.opened(b"/proc/sys/vm/drop_caches", os.O_WRONLY) as descriptor:
-            os.write(descriptor, b"2")
+    def forget(self) -> None:
+        self.mount.forget()
 
     @rule()
     def checkpoint(self) -> None:
@@ -436,6 +434,7 @@ def run(where: Path, name: str, breakage: Callable[[], object] | None = None) ->
     run_state_machine_as_test(
         Machine,
         settings=settings(
+            max_examples=settings.default.max_examples // 3,  # one is a mount and some hundred operations
             deadline=None,
             suppress_health_check=list(HealthCheck),
             report_multiple_bugs=False,

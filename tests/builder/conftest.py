@@ -16,7 +16,7 @@ import pytest
 from builder import user_namespace
 from builder.debian import apt
 from builder.problems import Problem
-from tests.builder.packages import COWBUILD, Base, Person, Workplace, checksum_of
+from tests.builder.packages import COWBUILD, Base, Person, Workplace, state_of
 
 CACHE = Path(__file__).parents[2] / ".cache"
 USER = 58231
@@ -79,7 +79,7 @@ def base_of() -> Callable[..., Base]:
         if key not in known:
             person = _person(name)
             path = _make_base(person, architecture)
-            known[key] = Base(path, person, checksum_of(path))
+            known[key] = Base(path, person, state_of(path))
         return known[key]
 
     return find

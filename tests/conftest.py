@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -42,15 +43,35 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "root: needs the rights of root")
     config.addinivalue_line("markers", "direct_only: asks for what pyfuse3 has no request for (docs/limits.md)")
     config.addinivalue_line("markers", "by_device: is about reading /dev/fuse, which over io_uring nobody does")
+    config.addinivalue_line(
+        "markers", "slow: takes half a minute or more; is begun first, where several processes test"
+    )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Without root, what mounts is left out: the union, the protocol and the builder are tested all the same."""
+    if workers := int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "0")):
+        items[:] = _dealt_out(items, workers)
     if os.geteuid() == 0:
         return
     for item in items:
         if item.get_closest_marker("root") or "scratch" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.skip(reason="needs root, to mount in a namespace of its own"))
+
+
+def _dealt_out(items: list[pytest.Item], workers: int) -> list[pytest.Item]:
+    """In an order in which each worker begins with its share of the slow tests: for one begun last all would wait.
+
+    As many tests in a row are a worker's share; who has none left takes from the end of another's.
+    """
+    slow = [item for item in items if item.get_closest_marker("slow")]
+    others = iter([item for item in items if not item.get_closest_marker("slow")])
+    dealt: list[pytest.Item] = []
+    for worker in range(workers):
+        share = (len(items) - len(dealt)) // (workers - worker)
+        first = slow[worker::workers]
+        dealt += [*first, *islice(others, max(0, share - len(first)))]
+    return [*dealt, *others]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

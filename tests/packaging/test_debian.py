@@ -113,6 +113,7 @@ def they_run_installed_in_a_clean(base: Base, packages: Path) -> None:
     base.assert_unchanged()
 
 
+@pytest.mark.slow
 @pytest.mark.root
 def test_the_packages_are_built_clean_and_whole_and_run_where_they_are_installed(base_of: Callable[..., Base]) -> None:
     """One test, so that the packages are built once however many processes the tests run in."""

@@ -259,9 +259,9 @@ def test_the_empty_directory_and_its_dots(bench: Workbench) -> None:
     assert listed[b".."][0] == os.stat(mount.path + b"/d").st_ino
 
 
-def test_a_directory_of_100_000_entries_under_concurrent_change(bench: Workbench) -> None:
+def test_a_directory_of_20_000_entries_under_concurrent_change(bench: Workbench) -> None:
     """Others create, remove and rename while it is listed again and again; what stays is always there, once."""
-    count = 100_000
+    count = 20_000
     base = bench.base({"d": directory()})
     top = os.fsencode(base / "d")
     source = top + b"/f0"
@@ -281,7 +281,7 @@ def test_a_directory_of_100_000_entries_under_concurrent_change(bench: Workbench
         finally:
             os._exit(0)
     try:
-        stable = {b"f%d" % number for number in range(10_000, count)}
+        stable = {b"f%d" % number for number in range(2000, count)}
         deadline = time.monotonic() + 15
         for _ in range(3):
             stream = syscalls.DirectoryStream(top)
@@ -294,11 +294,11 @@ def test_a_directory_of_100_000_entries_under_concurrent_change(bench: Workbench
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
-    assert len(os.listdir(top)) > 90_000
+    assert len(os.listdir(top)) >= count - 2000
 
 
 def _disturb(top: bytes) -> None:
-    for number in range(10_000):
+    for number in range(2000):
         actions.create(top + b"/new%d" % number)
         os.unlink(top + b"/f%d" % number)
         if number % 3:

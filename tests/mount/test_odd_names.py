@@ -54,7 +54,7 @@ class Ground:
             [*cowfs_command(), *map(str, arguments)],
             capture_output=True,
             check=False,
-            timeout=30,
+            timeout=60,
             cwd=self.place,
             user=self.uid,
             group=self.uid,

@@ -205,7 +205,7 @@ def held(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     original: Callable[..., bytes] = os.pread
 
     def slow_read(fd: int, size: int, offset: int) -> bytes:
-        end.wait(20)
+        end.wait(60)
         return original(fd, size, offset)
 
     node = kernel.lookup(b"file")

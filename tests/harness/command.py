@@ -53,7 +53,7 @@ def is_locked(directory: Path) -> bool:
         return False
 
 
-def wait_until(condition: object, timeout: float = 10.0) -> None:
+def wait_until(condition: object, timeout: float = 60.0) -> None:
     """Until `condition()` is true; AssertionError when it takes too long."""
     assert callable(condition)
     deadline = time.monotonic() + timeout
@@ -72,10 +72,10 @@ def served_by(command: Sequence[str | Path], point: Path) -> Iterator[None]:
     """A mount by a command that stays in the foreground, cowfs under strace(1) say; it must end well."""
     with subprocess.Popen(command) as daemon:
         try:
-            wait_until(lambda: is_mounted(point), 20)
+            wait_until(lambda: is_mounted(point))
             yield
             syscalls.umount(str(point))
-            assert daemon.wait(30) == 0
+            assert daemon.wait(60) == 0
         finally:
             daemon.kill()
             if is_mounted(point):

@@ -37,6 +37,9 @@ user=$1 && shift
 exec setpriv --reuid "$user" --regid "$user" --clear-groups --inh-caps=-all -- "$@"
 """
 
+# What apt has read of its lists: each session without that reads them all again, longer than most builds here take.
+READ_LISTS = "apt-get --quiet check >&2; cd /; tar -c var/cache/apt/*.bin"
+
 CHECK = """
 import sys
 from builder import problems, user_namespace
@@ -101,7 +104,12 @@ def _make_base(person: Person, architecture: str | None) -> Path:
                 # The release alone: a mirror may lack, or be updating, another architecture's security archive.
                 [mirror] = [each.uri for each in apt.machine_archives() if each.release == suite]
                 command += ["--arch", architecture, "--mirror", mirror]
-            subprocess.run(command, env={**os.environ, **person.environment}, check=True)
+            environment = {**os.environ, **person.environment}
+            subprocess.run(command, env=environment, check=True)
+            if not architecture:
+                reading: list[str | Path] = [*person.before, *COWBUILD, "run", path, "--", "sh", "-ec", READ_LISTS]
+                read = subprocess.check_output(reading, env=environment)
+                subprocess.run([*person.before, "tar", "-x", "-C", path], input=read, check=True)
     return path
 
 

@@ -191,7 +191,7 @@ class Workplace:
         self.assert_nothing_left()
         return process.returncode, printed
 
-    def assert_nothing_left(self, within: float = 10.0) -> None:
+    def assert_nothing_left(self, within: float = 60.0) -> None:
         """No process and no mount names the sessions' directory and nothing is in it, at the latest after `within`."""
         give_up = time.monotonic() + within
         while (left := self._left()) and time.monotonic() < give_up:

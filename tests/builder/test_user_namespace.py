@@ -156,6 +156,6 @@ def test_that_no_user_namespace_can_be_made_is_found_out_at_once(tmp_path: Path)
         capture_output=True,
         text=True,
         check=False,
-        timeout=30,
+        timeout=60,
     )
     assert done.stdout == "A user namespace cannot be made\n", done.stderr

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.debian import apt
-from tests.builder.packages import archive_source, log_of, make_source
+from tests.builder.packages import log_of, make_source
 from tests.harness.command import wait_until
 from tests.interop.conftest import Machine
 
@@ -128,14 +128,18 @@ def test_sbuild_builds_a_package_within_the_session(machine: Machine, chroot: st
 
 
 @pytest.mark.usefixtures("chroot")
-def test_sbuild_builds_hello_of_the_archive(machine: Machine, place: Path) -> None:
-    dsc = archive_source("hello", place)
+def test_sbuild_finds_the_chroot_by_the_suite_updates_it_and_installs_dependencies(
+    machine: Machine, place: Path
+) -> None:
+    dsc = make_source(place, "hello", depends="dpkg-dev, hello")
     suite = apt.machine_suite()
     # By the suite: the chroot has the name that sbuild looks for.
     done = machine.run("sbuild", "--chroot-mode=schroot", "--dist", suite, "--no-run-lintian", dsc, place=place)
     assert done.returncode == 0, done.stdout
-    assert "Status: successful" in log_of(place)
-    assert {"hello", "hello-dbgsym"} <= {path.name.split("_")[0] for path in place.glob("*.deb")}
+    log = log_of(place)
+    assert "Status: successful" in log
+    assert "\nHello, world!\n" in log
+    assert [path.name.split("_")[0] for path in place.glob("*.deb")] == ["tiny"]
 
 
 @pytest.mark.usefixtures("chroot")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -14,16 +13,17 @@ from typing import NamedTuple
 
 import pytest
 
-from builder.debian import apt
-from tests.builder.packages import state_of
+from tests.builder.conftest import base_of
+from tests.builder.packages import Base, state_of
 from tests.harness.bench import Workbench
 from tests.harness.snapshot import Snapshot, differences, snapshot
 from tests.harness.trees import Entry, directory, fifo, file, link_to, symlink
 from tests.harness.trial import CLOCK_TICK_NS, Trial, compare
 
+__all__ = ["base_of"]
+
 pytestmark = pytest.mark.root
 
-CACHE = Path(__file__).parents[2] / ".cache"
 STEADY = {  # so that two runs make the same
     **os.environ,
     "LC_ALL": "C.UTF-8",
@@ -190,17 +190,9 @@ def test_sqlite_with_a_write_ahead_log(bench: Workbench) -> None:
 
 
 @pytest.fixture(scope="session")
-def debian() -> Path:
-    """A small Debian, shared with the builder's tests; made at the first run and kept."""
-    suite = apt.machine_suite()
-    path = CACHE / f"base-{suite}"
-    CACHE.mkdir(exist_ok=True)
-    with (CACHE / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not path.exists():
-            command = [sys.executable, "-m", "builder", "create", str(path), "--suite", suite]
-            subprocess.run(command, check=True)
-    return path
+def debian(base_of: Callable[..., Base]) -> Path:
+    """A small Debian, the builder's tests' own."""
+    return base_of("root").path
 
 
 PACKAGE = """

@@ -12,23 +12,30 @@ from builder.build.job import BuildOptions
 from builder.command import options
 from builder.debian import architectures
 from builder.problems import Problem
-from tests.builder.packages import Workplace, archive_source, log_of
+from tests.builder.packages import Workplace, log_of, make_source
 
 pytestmark = pytest.mark.skipif(architectures.machine() != "amd64", reason="written for amd64 machines")
 
+# The package contains its debian/control, to which the head of the program goes.
+SCRIPT = """
+printf '#include <zlib.h>\\nint main(void) { return zlibVersion() == 0; }' > program.c
+"$(dpkg-architecture -qDEB_HOST_GNU_TYPE)-gcc" -o program program.c -lz
+echo "# $(od -An -v -tx1 -w20 -N20 program)" >> debian/control
+"""
 ELF_AARCH64 = 183
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("work", ["user"], indirect=True)
-def test_a_package_of_the_archive_is_cross_built(work: Workplace) -> None:
-    work.place.chmod(0o755)
-    dsc = archive_source("tree", work.place)
+def test_a_package_is_cross_built_with_a_library_of_the_other_architecture(work: Workplace) -> None:
+    dsc = make_source(work.place, SCRIPT, depends="dpkg-dev, zlib1g-dev")
     code, printed = work.build(dsc, "--host", "arm64", "--build", "amd64")
     assert code == 0, printed[-3000:]
-    [package] = work.output.glob("tree_*_arm64.deb")
-    assert list(work.output.glob("tree_*_arm64.changes"))
+    [package] = work.output.glob("tiny_1_arm64.deb")
+    assert list(work.output.glob("tiny_1_arm64.changes"))
     subprocess.run(["dpkg-deb", "--extract", package, work.place / "extracted"], check=True)
-    header = (work.place / "extracted/usr/bin/tree").read_bytes()[:20]
+    last = (work.place / "extracted/usr/share/tiny/control").read_text().splitlines()[-1]
+    header = bytes.fromhex(last.removeprefix("#"))
     assert header[:4] == b"\x7fELF"
     assert int.from_bytes(header[18:20], "little") == ELF_AARCH64
     log = log_of(work.output)

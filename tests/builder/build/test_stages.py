@@ -55,6 +55,7 @@ def test_paths_may_have_blanks_colons_and_worse(work: Workplace) -> None:
     assert list(odd.output.glob("*.deb"))
 
 
+@pytest.mark.slow
 def test_hello_of_the_archive_builds_with_its_dependencies(work: Workplace) -> None:
     dsc = archive_source("hello", work.place)
     code, printed = work.build(dsc, "--apt-update")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 
 import pytest
@@ -10,7 +11,9 @@ from builder.build import job
 from builder.command import options
 from tests.builder.packages import COWBUILD, Workplace, log_of, make_source
 
-ALL = ("--run-lintian", "--run-piuparts", "--run-autopkgtest")
+# Without the test of upgrades, for which piuparts installs and removes everything once more.
+QUICK = "--piuparts-opt=--no-upgrade-test"
+ALL = ("--run-lintian", "--run-piuparts", "--run-autopkgtest", QUICK)
 
 GOOD_TESTS = """\
 Test-Command: test "$(id -un)" = cowbuild && test -e /usr/share/tiny/control
@@ -31,6 +34,7 @@ def build(work: Workplace, name: str, more: dict[str, str], *words: str) -> tupl
     return work.build(make_source(place, name=name, more=more), *words)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("work", ["user"], indirect=True)
 def test_verdicts_are_in_the_summary_and_fail_the_build_only_where_asked(work: Workplace) -> None:
@@ -39,6 +43,7 @@ def test_verdicts_are_in_the_summary_and_fail_the_build_only_where_asked(work: W
     assert code == 0, printed[-3000:]
     log = log_of(work.output)
     assert "PASS: Installation and purging test." in log
+    assert re.search(r"^Lintian: (pass|info|warn)$", log, re.MULTILINE), log[-4000:]
     assert "\nPiuparts: pass\n" in log
     assert "\nAutopkgtest: pass\n" in log
     assert "\nCommand: lintian -v --suppress-tags no-md5sums tiny_1.dsc tiny_1_" in log
@@ -63,8 +68,9 @@ def test_verdicts_are_in_the_summary_and_fail_the_build_only_where_asked(work: W
     assert list(work.output.glob("worse_1_*.deb"))
 
 
+@pytest.mark.slow
 def test_piuparts_installs_and_removes_in_roots_session_too(work: Workplace) -> None:
-    code, printed = build(work, "tiny", {}, "--run-piuparts", "--piuparts-opt=--no-upgrade-test")
+    code, printed = build(work, "tiny", {}, "--run-piuparts", QUICK)
     assert code == 0, printed[-3000:]
     assert "PASS: Installation and purging test." in printed
     assert "\nPiuparts: pass\n" in printed

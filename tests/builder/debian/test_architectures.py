@@ -9,7 +9,7 @@ import pytest
 
 from builder.debian import architectures
 from builder.problems import Problem
-from tests.builder.packages import Workplace, archive_source, make_source
+from tests.builder.packages import Workplace, make_source
 
 pytestmark = pytest.mark.skipif(architectures.machine() != "amd64", reason="written for amd64 machines")
 
@@ -33,22 +33,14 @@ def build_for(work: Workplace, uname: str, pointers: int) -> None:
     assert package.name == f"tiny_1_{architecture}.deb"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("work", [("user", "i386")], indirect=True, ids=["user"])
+@pytest.mark.parametrize("work", [("root", "i386"), ("user", "i386")], indirect=True, ids=lambda value: value[0])
 def test_i386_is_built_by_the_machine_itself(work: Workplace) -> None:
     build_for(work, "i686", 4)
 
 
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize("work", [("root", "i386")], indirect=True, ids=["root"])
-def test_hello_of_the_archive_is_built_for_i386(work: Workplace) -> None:
-    dsc = archive_source("hello", work.place)
-    code, printed = work.build(dsc)
-    assert code == 0, printed[-3000:]
-    [package] = work.output.glob("hello_*_i386.deb")
-    assert "./usr/bin/hello" in subprocess.check_output(["dpkg-deb", "--contents", package], text=True)
-
-
+@pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("work", [("root", "arm64"), ("user", "arm64")], indirect=True, ids=lambda value: value[0])
 def test_arm64_is_built_by_qemu(work: Workplace) -> None:

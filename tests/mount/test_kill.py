@@ -222,13 +222,16 @@ def test_with_sync_what_was_synced_survives_a_power_cut(bench: Workbench, disk: 
         finally:
             os._exit(0)
     os.close(writing)
-    os.set_blocking(reading, False)  # on a busy machine nothing may have been promised yet
+    os.set_blocking(reading, False)
     promised: list[bytes] = []
     images: list[tuple[Path, list[bytes]]] = []
     try:
         with os.fdopen(reading, "rb", buffering=0) as pipe:
             for number in range(CUTS):
                 time.sleep(0.15 + 0.1 * number)
+                while len(promised) < 10 * (number + 1):  # on a busy machine it takes longer
+                    time.sleep(0.01)
+                    promised += (pipe.read(1 << 16) or b"").splitlines()
                 os.kill(worker, signal.SIGSTOP)
                 os.kill(mount.daemon, signal.SIGSTOP)
                 promised += (pipe.read(1 << 16) or b"").splitlines()

@@ -6,11 +6,21 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 from tests.builder.packages import COWBUILD, Workplace, for_both, log_of, make_source
+
+
+class Look(NamedTuple):
+    """What a build looks for, in the shell's language, and what each `found` of that must tell."""
+
+    script: str
+    expected: dict[str, str]
 
 
 def found_inside(work: Workplace, script: str) -> dict[str, str]:
@@ -21,52 +31,50 @@ def found_inside(work: Workplace, script: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in lines)
 
 
-@for_both
-def test_the_build_is_an_ordinary_user_without_privileges(work: Workplace) -> None:
-    found = found_inside(
-        work,
-        """
-        found uid "$(id -u)"
-        found capabilities "$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)"
-        found no_new_privileges "$(sed -n 's/^NoNewPrivs:[[:space:]]*//p' /proc/self/status)"
-        found mount "$(mount -t tmpfs tmpfs /mnt 2>/dev/null && echo done)"
-        found node "$(mknod /tmp/node b 8 0 2>/dev/null && echo done)"
-        found write "$(touch /usr/written 2>/dev/null && echo done)"
-        """,
-    )
-    assert int(found.pop("uid")) >= 1000
-    assert found == {
-        "capabilities": "0" * 16,
-        "no_new_privileges": "1",
-        "mount": "",
-        "node": "",
-        "write": "",
-    }
+PRIVILEGES = Look(
+    """
+    found capabilities "$(sed -n 's/^CapEff:[[:space:]]*//p' /proc/self/status)"
+    found no_new_privileges "$(sed -n 's/^NoNewPrivs:[[:space:]]*//p' /proc/self/status)"
+    found mount "$(mount -t tmpfs tmpfs /mnt 2>/dev/null && echo done)"
+    found node "$(mknod /tmp/node b 8 0 2>/dev/null && echo done)"
+    found write "$(touch /usr/written 2>/dev/null && echo done)"
+    """,
+    {"capabilities": "0" * 16, "no_new_privileges": "1", "mount": "", "node": "", "write": ""},
+)
+
+NEEDS = Look(
+    """
+    found shm "$(echo yes > /dev/shm/file && cat /dev/shm/file)"
+    found null "$(echo x > /dev/null && echo yes)"
+    found policy "$(/usr/sbin/policy-rc.d; echo $?)"
+    found localhost "$(getent hosts localhost | head -n 1 | awk '{print $2}')"
+    found user "$(id -un)"
+    found self "$(getent hosts $(hostname) > /dev/null && echo yes)"
+    """,
+    {"shm": "yes", "null": "yes", "policy": "101", "localhost": "localhost", "user": "cowbuild", "self": "yes"},
+)
 
 
-@for_both
-def test_no_process_of_the_machine_is_in_sight(work: Workplace) -> None:
+@contextmanager
+def processes() -> Iterator[Look]:
     with subprocess.Popen(["sleep", "86399"]) as outside:
-        found = found_inside(
-            work,
+        yield Look(
             f"""
             found processes "$(cat /proc/[0-9]*/cmdline 2>/dev/null | tr '\\0' ' ' | grep -c 'sleep [8]6399')"
             found signal "$(kill -0 {outside.pid} 2>/dev/null && echo done)"
             found first "$(readlink /proc/1/root; ls /proc/1/root/ 2>/dev/null)"
             found hostname_changed "$(hostname other 2>/dev/null && echo done)"
             """,
+            {"processes": "0", "signal": "", "first": "", "hostname_changed": ""},
         )
         outside.kill()
-    assert found == {"processes": "0", "signal": "", "first": "", "hostname_changed": ""}
 
 
-@for_both
-def test_no_file_of_the_machine_is_in_sight(work: Workplace) -> None:
+def files(work: Workplace) -> Look:
     secret = work.place / "secret"
     secret.write_text("secret")
     work.place.chmod(0o777)
-    found = found_inside(
-        work,
+    return Look(
         f"""
         found secret "$(cat {secret} 2>/dev/null)"
         found base "$(ls {work.base.path} 2>/dev/null)"
@@ -75,29 +83,28 @@ def test_no_file_of_the_machine_is_in_sight(work: Workplace) -> None:
         found mounts "$(grep -c {work.place} /proc/self/mounts)"
         found sysfs "$(echo x 2>/dev/null > /sys/kernel/uevent_seqnum && echo done)"
         """,
+        {
+            "secret": "",
+            "base": "",
+            "up": "",
+            "devices": "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero",
+            "mounts": "0",
+            "sysfs": "",
+        },
     )
-    assert found == {
-        "secret": "",
-        "base": "",
-        "up": "",
-        "devices": "fd full null ptmx pts random shm stderr stdin stdout tty urandom zero",
-        "mounts": "0",
-        "sysfs": "",
-    }
 
 
-@for_both
-def test_the_build_has_no_network_but_its_own_loopback(work: Workplace) -> None:
+@contextmanager
+def network() -> Iterator[Look]:
+    """There is none but its own loopback."""
     name = f"\0cowbuild-test-{os.getpid()}"
     with socket.create_server(("127.0.0.1", 0)) as server, socket.socket(socket.AF_UNIX) as abstract:
         abstract.bind(name)
         abstract.listen()
-        port = server.getsockname()[1]
-        found = found_inside(
-            work,
+        yield Look(
             f"""
             found interfaces "$(tail -n +3 /proc/net/dev | cut -d: -f1 | xargs)"
-            found machine "$(exec 3<>/dev/tcp/127.0.0.1/{port} && echo done)"
+            found machine "$(exec 3<>/dev/tcp/127.0.0.1/{server.getsockname()[1]} && echo done)"
             found own "$(perl -MIO::Socket::INET -e '
                 my $s = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1") or exit 1;
                 IO::Socket::INET->new(PeerAddr => "127.0.0.1", PeerPort => $s->sockport) and print "done"')"
@@ -105,36 +112,27 @@ def test_the_build_has_no_network_but_its_own_loopback(work: Workplace) -> None:
                 IO::Socket::UNIX->new(Peer => "\\0{name[1:]}") and print "done"')"
             found resolver "$(cat /etc/resolv.conf)"
             """,
+            {"interfaces": "lo", "machine": "", "own": "done", "abstract": "", "resolver": ""},
         )
-    assert found == {"interfaces": "lo", "machine": "", "own": "done", "abstract": "", "resolver": ""}
 
 
 @for_both
-def test_what_a_build_needs_is_there(work: Workplace) -> None:
-    found = found_inside(
-        work,
-        """
-        found shm "$(echo yes > /dev/shm/file && cat /dev/shm/file)"
+def test_a_build_finds_nothing_of_the_machine_and_all_that_it_needs(work: Workplace) -> None:
+    """All in one build: each has a session, an apt and a dpkg."""
+    before = sorted(Path("/var/tmp").iterdir())
+    with processes() as of_processes, network() as of_network:
+        looks = (PRIVILEGES, NEEDS, of_processes, files(work), of_network)
+        more = """
+        touch /tmp/inside /var/tmp/inside
+        found uid "$(id -u)"
         found terminal "$(script -qec 'tty' /dev/null 2>/dev/null | tr -d '\\r')"
-        found null "$(echo x > /dev/null && echo yes)"
-        found policy "$(/usr/sbin/policy-rc.d; echo $?)"
-        found localhost "$(getent hosts localhost | head -n 1 | awk '{print $2}')"
-        found user "$(id -un)"
-        found self "$(getent hosts $(hostname) > /dev/null && echo yes)"
-        """,
-    )
-    if not found["terminal"]:
-        # bsdutils, which has it, is in every base of today's releases.
-        pytest.fail("no pseudo-terminal could be opened")
+        """
+        found = found_inside(work, "".join([*(look.script for look in looks), more]))
+    assert int(found.pop("uid")) >= 1000
+    # bsdutils, which has script(1), is in every base of today's releases.
     assert found.pop("terminal").startswith("/dev/pts/")
-    assert found == {
-        "shm": "yes",
-        "null": "yes",
-        "policy": "101",
-        "localhost": "localhost",
-        "user": "cowbuild",
-        "self": "yes",
-    }
+    assert found == {name: text for look in looks for name, text in look.expected.items()}
+    assert sorted(Path("/var/tmp").iterdir()) == before
 
 
 def test_the_umask_of_who_builds_is_not_the_sessions(work: Workplace) -> None:
@@ -144,13 +142,6 @@ def test_the_umask_of_who_builds_is_not_the_sessions(work: Workplace) -> None:
     finally:
         os.umask(before)
     assert found == {"umask": "0022", "hosts": "2"}
-
-
-@for_both
-def test_the_output_directory_is_all_that_is_written_to(work: Workplace) -> None:
-    before = sorted(Path("/var/tmp").iterdir())
-    found_inside(work, "touch /tmp/inside /var/tmp/inside")
-    assert sorted(Path("/var/tmp").iterdir()) == before
 
 
 @for_both

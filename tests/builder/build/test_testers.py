@@ -39,14 +39,17 @@ def build(work: Workplace, name: str, more: dict[str, str], *words: str) -> tupl
 @pytest.mark.parametrize("work", ["user"], indirect=True)
 def test_verdicts_are_in_the_summary_and_fail_the_build_only_where_asked(work: Workplace) -> None:
     good = {"tests/control": GOOD_TESTS}
-    code, printed = build(work, "tiny", good, *ALL, "--deps-cache", "--lintian-opts", "-v --suppress-tags no-md5sums")
+    code, printed = build(
+        work, "tiny", good, *ALL, "--deps-cache", "--lintian-opts", "-v --suppress-tags no-copyright-file"
+    )
     assert code == 0, printed[-3000:]
     log = log_of(work.output)
     assert "PASS: Installation and purging test." in log
-    assert re.search(r"^Lintian: (pass|info|warn)$", log, re.MULTILINE), log[-4000:]
+    # It ran, and found what it found: "error" is for a lintian that could not.
+    assert re.search(r"^Lintian: (pass|info|warn|fail)$", log, re.MULTILINE)
     assert "\nPiuparts: pass\n" in log
     assert "\nAutopkgtest: pass\n" in log
-    assert "\nCommand: lintian -v --suppress-tags no-md5sums tiny_1.dsc tiny_1_" in log
+    assert "\nCommand: lintian -v --suppress-tags no-copyright-file tiny_1.dsc tiny_1_" in log
     # Programs once installed are kept as build dependencies are; they are not in each other's session.
     assert (
         subprocess.check_output(

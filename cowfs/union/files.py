@@ -23,8 +23,10 @@ def create(tree: Tree, parent: Directory, name: bytes, mode: int, caller: Caller
     """A new regular file."""
     created: list[int] = []
 
-    def make(dir_fd: int, place: bytes, permissions: int) -> None:
-        created.append(os.open(place, _CREATE | tree.access_time_flag, permissions & 0o777, dir_fd=dir_fd))
+    def make(dir_fd: int, place: bytes, permissions: int) -> int:
+        fd = os.open(place, _CREATE | tree.access_time_flag, permissions & 0o777, dir_fd=dir_fd)
+        created.append(fd)
+        return fd
 
     try:
         node, attributes = add_entry(tree, parent, name, stat.S_IFREG | stat.S_IMODE(mode), caller, make)

@@ -51,20 +51,26 @@ def lookup(tree: Tree, parent: Directory, name: bytes) -> Node:
 
 def find(tree: Tree, parent: Directory, name: bytes) -> Found:
     """What shows under a name, without making a node of it; OSError ENOENT if there is nothing."""
-    if parent.unlinked:
+    found = look_for(tree, parent, name)
+    if found is None:
         raise no_entry(name)
+    return found
+
+
+def look_for(tree: Tree, parent: Directory, name: bytes) -> Found | None:
+    """As `find`, but None if there is nothing."""
+    if parent.unlinked:
+        return None
     if parent.upper:
         status = upper_status(tree, parent, name)
         if status is not None:
             if tree.is_whiteout(tree.upper, tree.upper_fd(parent), name, status):
-                raise no_entry(name)
+                return None
             if stat.S_ISDIR(status.st_mode):
                 return _found_upper_directory(tree, parent, name, status)
             return _found_upper_file(tree, parent, name, status)
     lower = _entry_below(tree, parent, name)
-    if lower is None:
-        raise no_entry(name)
-    return _found_lower(tree, lower)
+    return None if lower is None else _found_lower(tree, lower)
 
 
 def number_of(tree: Tree, parent: Directory, name: bytes) -> int:

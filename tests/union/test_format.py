@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from cowfs.union import data, dirs, files, lookup, readdir, rename, xattrs
-from cowfs.union.rename import Name
 from cowfs.union.whiteout import Marks, format_identity, parse_identity
 from tests.union.conftest import ROOT, MakeTree, directory, find
 
@@ -41,7 +40,7 @@ def test_marks_of_programs_are_stored_under_another_name_and_seen_under_theirs()
 def test_a_program_can_neither_see_nor_set_the_layers_marks(tmp_path: Path, make_tree: MakeTree) -> None:
     _names(tmp_path / "base", "d/file")
     tree = make_tree("base")
-    rename.rename(tree, Name(tree.root, b"d"), Name(tree.root, b"e"))
+    rename.rename(tree, (tree.root, b"d"), (tree.root, b"e"))
     moved = find(tree, "e")
     assert xattrs.list_xattrs(tree, moved) == []
     xattrs.set_xattr(tree, moved, b"user.overlay.redirect", b"/elsewhere", 0)
@@ -60,7 +59,7 @@ def test_a_redirect_that_leads_nowhere_sane_shows_nothing_from_below(
     (tmp_path / "upper/x").mkdir(parents=True)
     os.setxattr(tmp_path / "upper/x", "user.overlay.redirect", redirect)
     tree = make_tree("base")
-    assert [entry.name for entry in readdir.read_directory(tree, directory(find(tree, "x")), 2)] == []
+    assert [name for name, *_ in readdir.read_directory(tree, directory(find(tree, "x")), 2)] == []
 
 
 def test_a_directory_over_a_whiteout_shows_nothing_old(tmp_path: Path, make_tree: MakeTree) -> None:
@@ -87,12 +86,12 @@ def test_layers_merge_topmost_first_with_whiteouts_opaque_and_redirects(tmp_path
     tree = make_tree("top", "lowest")
 
     def names(path: str) -> list[bytes]:
-        return [entry.name for entry in readdir.read_directory(tree, directory(find(tree, path)), 2)]
+        return [name for name, *_ in readdir.read_directory(tree, directory(find(tree, path)), 2)]
 
     assert names("d") == [b"both", b"low", b"top"]
     assert names("opaque") == [b"top"]
     assert names("to") == [b"low", b"top"]
-    assert [entry.name for entry in readdir.read_directory(tree, tree.root, 2)] == [b"d", b"opaque", b"to"]
+    assert [name for name, *_ in readdir.read_directory(tree, tree.root, 2)] == [b"d", b"opaque", b"to"]
     assert bytes(data.read(tree, find(tree, "d/both"), 0, 10)) == b"of top"
-    rename.rename(tree, Name(tree.root, b"to"), Name(directory(find(tree, "d")), b"moved"))
+    rename.rename(tree, (tree.root, b"to"), (directory(find(tree, "d")), b"moved"))
     assert names("d/moved") == [b"low", b"top"]

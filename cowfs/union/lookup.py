@@ -69,6 +69,9 @@ def look_for(tree: Tree, parent: Directory, name: bytes) -> Found | None:
             if stat.S_ISDIR(status.st_mode):
                 return _found_upper_directory(tree, parent, name, status)
             return _found_upper_file(tree, parent, name, status)
+    lowers = parent.lowers
+    if len(lowers) == 1 and not lowers[0].layer.position:
+        return _found_at_the_bottom(tree, parent, lowers[0], name)
     lower = _entry_below(tree, parent, name)
     return None if lower is None else _found_lower(tree, lower)
 
@@ -261,6 +264,29 @@ def _found_lower(tree: Tree, entry: LowerEntry) -> Found:
     found.lower_directory = directory
     found.lower_name = name
     return found
+
+
+def _found_at_the_bottom(tree: Tree, parent: Directory, directory: LowerDirectory, name: bytes) -> Found | None:
+    """What the lowest layer shows in a directory that no other has: most names of a base are such."""
+    if lowers_lack(parent, name):
+        return None
+    try:
+        status = os.stat(name, dir_fd=tree.lower_fd(directory), follow_symlinks=False)
+    except FileNotFoundError:
+        tree.names.missed(parent)
+        return None
+    layer = directory.layer
+    if tree.is_whiteout(layer, tree.lower_fd(directory), name, status):
+        return None
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        found = Found(tree.numbers.number(status.st_dev, status.st_ino), status, in_upper=False)
+        found.lower_directory = directory
+        found.lower_name = name
+        return found
+    entry = LowerEntry(status, directory, name)
+    if stat.S_ISDIR(status.st_mode):
+        entry.directories = (LowerDirectory(layer, directory, name),)
+    return _found_lower(tree, entry)
 
 
 def _same_file(tree: Tree, node: Node, status: os.stat_result) -> bool:

@@ -103,10 +103,11 @@ class Tree:
 
     def status(self, node: Node) -> os.stat_result:
         """stat(2) of the node's content; the inode and link count in it are the layer's, not the node's."""
-        return status_of(self.at(node))
+        found = self.directories.get(node) if isinstance(node, Directory) else self.files.get(node.number)
+        return status_of(self.locate(node) if found is None else found[0])
 
     def at(self, node: Node) -> At:
-        """The node's content for file_calls.py: by a descriptor where there is one."""
+        """The node's content for file_calls.py: by a descriptor where one is open that allows all of it."""
         found = self.files.get(node.number)
         return self.locate(node) if found is None else found[0]
 

@@ -91,15 +91,20 @@ def get_attributes(tree: Tree, node: Node) -> Attributes:
     return attributes_of(tree, node, tree.status(node))
 
 
-def lookup_attributes(tree: Tree, parent: Directory, name: bytes) -> tuple[Node, Attributes] | None:
-    """The node of a name and what it shows, for one stat(2) where that will do; None if there is nothing."""
+def lookup_attributes(
+    tree: Tree, parent: Directory, name: bytes, *, remember: bool = True
+) -> tuple[Node, Attributes] | None:
+    """The node of a name and what it shows, for one stat(2) where that will do; None if there is nothing.
+
+    `remember`: as `adopt` has it.
+    """
     known = parent.dentries.get(name)
     if known is not None:
         return known, get_attributes(tree, known)
     found = look_for(tree, parent, name)
     if found is None:
         return None
-    node = adopt(tree, parent, name, found)
+    node = adopt(tree, parent, name, found, remember=remember)
     if isinstance(node, Directory):
         return node, get_attributes(tree, node)
     return node, attributes_of(tree, node, found.status)

@@ -261,6 +261,7 @@ def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result, identi
     else:
         copy_up(tree, parent)
         _move_into(tree, staged, parent, name)
+        parent.dentries[name] = node
     node.upper = True
     tree.files.discard(node.number)  # it reads from below
 

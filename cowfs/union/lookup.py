@@ -82,13 +82,19 @@ def number_of(tree: Tree, parent: Directory, name: bytes) -> int:
     return known.number if known is not None else find(tree, parent, name).number
 
 
-def adopt(tree: Tree, parent: Directory, name: bytes, found: Found) -> Node:
-    """The node of an entry, made if there is none yet."""
+def adopt(tree: Tree, parent: Directory, name: bytes, found: Found, *, remember: bool = True) -> Node:
+    """The node of an entry, made if there is none yet.
+
+    `remember`: put it into the dentry cache. A base file that was only listed need not be there: the kernel asks for
+    its name again only when that is to go, and a walk of the whole base would fill it with every name.
+    """
     status = found.status
+    remember = remember or found.in_upper or not stat.S_ISREG(status.st_mode)
     node = tree.nodes.find(found.number)
     if node is not None:
         if node.is_at(parent, name) and not node.unlinked and node.type == stat.S_IFMT(status.st_mode):
-            parent.dentries[name] = node
+            if remember:
+                parent.dentries[name] = node
             return node
         if _same_file(tree, node, status):
             return node
@@ -109,7 +115,8 @@ def adopt(tree: Tree, parent: Directory, name: bytes, found: Found) -> Node:
     node.lower_name = found.lower_name
     node.upper = found.in_upper or found.sheltered_at is not None
     tree.nodes.add(node)
-    parent.dentries[name] = node
+    if remember:
+        parent.dentries[name] = node
     return node
 
 

@@ -384,7 +384,7 @@ class Handlers:
             found: tuple[Node, Attributes] | None = None
             if name not in _DOTS:
                 with suppress(OSError):
-                    found = lookup_attributes(self.tree, directory, name)
+                    found = lookup_attributes(self.tree, directory, name, remember=False)
             records.append(NO_ENTRY if found is None else self._new_entry(found))
             records.append(record)
         return b"".join(records)

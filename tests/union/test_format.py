@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cowfs.union import data, dirs, files, lookup, readdir, rename, xattrs
+from cowfs.union.attrs import lookup_attributes
 from cowfs.union.whiteout import Marks, format_identity, parse_identity
 from tests.union.conftest import ROOT, MakeTree, directory, find
 
@@ -95,3 +96,20 @@ def test_layers_merge_topmost_first_with_whiteouts_opaque_and_redirects(tmp_path
     assert bytes(data.read(tree, find(tree, "d/both"), 0, 10)) == b"of top"
     rename.rename(tree, (tree.root, b"to"), (directory(find(tree, "d")), b"moved"))
     assert names("d/moved") == [b"low", b"top"]
+
+
+def test_a_base_alone_may_hold_whiteouts_of_either_form(tmp_path: Path, make_tree: MakeTree) -> None:
+    """An old layer without what it was made over: what it deleted is not there, whatever it is asked by."""
+    _names(tmp_path / "base", "kept", "d/kept", "empty")
+    os.mknod(tmp_path / "base/gone", stat.S_IFCHR, 0)
+    (tmp_path / "base/d/gone").touch()
+    os.setxattr(tmp_path / "base/d/gone", "user.overlay.whiteout", b"y")
+    (tmp_path / "base/empty").write_bytes(b"")
+    tree = make_tree("base")
+    tree.layers[0].attribute_whiteouts = True
+    for parent, kept in ((tree.root, [b"d", b"empty", b"kept"]), (directory(find(tree, "d")), [b"kept"])):
+        assert lookup_attributes(tree, parent, b"gone") is None
+        with pytest.raises(FileNotFoundError):
+            lookup.lookup(tree, parent, b"gone")
+        assert [name for name, *_ in readdir.read_directory(tree, parent, 2)] == kept
+        assert all(lookup_attributes(tree, parent, name, remember=False) for name in kept)

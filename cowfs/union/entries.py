@@ -6,7 +6,6 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import NamedTuple
 
 from cowfs import linux
 from cowfs.union.attrs import Attributes, Caller, attributes_of
@@ -30,13 +29,9 @@ Make = Callable[[int, bytes, int], int | None]
 """Creates an entry: `make(dir_fd, name, mode)`. What it returns is a descriptor of it, if there is one."""
 
 
-class Owner(NamedTuple):
-    """Whom a new entry belongs to."""
-
-    uid: int
-    gid: int
-    # The parent directory passes its group and, to directories, its setgid bit on: open(2), mkdir(2).
-    inherits_group: bool
+Owner = tuple[int, int, bool]
+"""Whom a new entry belongs to, user and group; and whether the latter is its parent directory's, which passes its group
+and, to directories, its setgid bit on: open(2), mkdir(2)."""
 
 
 def add_entry(
@@ -106,7 +101,10 @@ def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
     refuse_immutable(tree, node)
     before_change(tree, parent)
     forget_name(parent, name)
-    status = upper_status(tree, parent, name)
+    if node.upper and node.sheltered_at is None and node.is_at(parent, name):
+        status: os.stat_result | None = tree.status(node)
+    else:
+        status = upper_status(tree, parent, name)
     covers = status is None or lower_shows(tree, parent, name)
     if covers:
         copy_up(tree, parent)
@@ -172,7 +170,7 @@ def owner_of_new(tree: Tree, parent: Directory, caller: Caller) -> Owner:
     if group is None:
         status = os.stat(SELF, dir_fd=tree.upper_fd(parent))
         group = parent.passes_group_on = status.st_gid if status.st_mode & stat.S_ISGID else NO_GROUP
-    return Owner(caller.uid, caller.gid if group == NO_GROUP else group, group != NO_GROUP)
+    return caller.uid, caller.gid if group == NO_GROUP else group, group != NO_GROUP
 
 
 def _give_to(at: At, mode: int, owner: Owner) -> os.stat_result | None:

@@ -128,11 +128,12 @@ def _scan_layer(
     """
     suspects = (stat.S_IFCHR, stat.S_IFREG) if layer.attribute_whiteouts else (stat.S_IFCHR,)
     number_of_inode = tree.numbers.number
+    encoding, errors = FILE_SYSTEM_ENCODING
     listing_fd = open_listing(dir_fd)
     try:
         with os.scandir(listing_fd) as scan:
             for entry in scan:
-                name, kind = entry.name.encode(*FILE_SYSTEM_ENCODING), _type(entry)
+                name, kind = entry.name.encode(encoding, errors), _type(entry)
                 if kind in suspects and tree.is_whiteout(layer, dir_fd, name, entry.stat(follow_symlinks=False)):
                     entries.pop(name, None)
                 else:
@@ -142,10 +143,10 @@ def _scan_layer(
 
 
 def _type(entry: os.DirEntry[str]) -> int:
-    if entry.is_file(follow_symlinks=False):
-        return stat.S_IFREG
-    if entry.is_dir(follow_symlinks=False):
-        return stat.S_IFDIR
-    if entry.is_symlink():
+    if entry.is_symlink():  # first, so that the others need not be told not to follow: that takes them twice as long
         return stat.S_IFLNK
+    if entry.is_file():
+        return stat.S_IFREG
+    if entry.is_dir():
+        return stat.S_IFDIR
     return stat.S_IFMT(entry.stat(follow_symlinks=False).st_mode)

@@ -63,10 +63,6 @@ _SYS_FCHMODAT2: Final = 452
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class _Timespec(ctypes.Structure):
-    _fields_ = (("seconds", ctypes.c_long), ("nanoseconds", ctypes.c_long))
-
-
 class _StatxTimestamp(ctypes.Structure):
     _fields_ = (("seconds", ctypes.c_int64), ("nanoseconds", ctypes.c_uint32), ("reserved", ctypes.c_int32))
 
@@ -90,10 +86,14 @@ class _MountAttributes(ctypes.Structure):
     )
 
 
-_TimespecPair = _Timespec * 2
+_TIMES = struct.Struct("@4l")
+"""Two struct timespec: seconds and nanoseconds of the access, and of the change."""
+_OMITTED = (0, UTIME_OMIT)
+_THE_PRESENT = (0, UTIME_NOW)
 _STATX_BTIME: Final = 0x800
 
-_libc.utimensat.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_Timespec), ctypes.c_int)
+_libc.utimensat.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_int)
+_libc.futimens.argtypes = (ctypes.c_int, ctypes.c_char_p)
 _libc.renameat2.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
 _libc.fallocate.argtypes = (ctypes.c_int, ctypes.c_int, ctypes.c_int64, ctypes.c_int64)
 _libc.statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_uint, ctypes.POINTER(_Statx))
@@ -101,6 +101,13 @@ _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctype
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.syncfs.argtypes = (ctypes.c_int,)
 _libc.syscall.restype = ctypes.c_long
+# Called all the time: with their types said, ctypes need not ask each argument for its own.
+_fchmodat2 = _libc["syscall"]
+_fchmodat2.argtypes = (ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint, ctypes.c_int)
+_io_uring_enter = _libc["syscall"]
+_io_uring_enter.argtypes = (ctypes.c_long, *[ctypes.c_uint] * 4, ctypes.c_void_p, ctypes.c_size_t)
+for _function in (_fchmodat2, _io_uring_enter):
+    _function.restype = ctypes.c_long
 
 
 def _raise_errno(name: bytes | None = None) -> None:
@@ -120,27 +127,31 @@ class Moment(Enum):
     NOW = "now"
 
 
-def set_times(dir_fd: int, name: bytes, access_ns: int | Moment | None, modify_ns: int | Moment | None) -> None:
-    """utimensat(2) without following a link. Times in ns since the epoch, or NOW; None leaves the time."""
-    if isinstance(access_ns, int) and isinstance(modify_ns, int):
-        os.utime(name, ns=(access_ns, modify_ns), dir_fd=dir_fd, follow_symlinks=False)  # half as dear as ctypes
-        return
-    times = _TimespecPair(_timespec(access_ns), _timespec(modify_ns))
-    if _libc.utimensat(dir_fd, name, times, AT_SYMLINK_NOFOLLOW) != 0:
+def set_times(dir_fd: int, name: bytes | None, access_ns: int | Moment | None, modify_ns: int | Moment | None) -> None:
+    """utimensat(2) without following a link; without a name, futimens(3) of the descriptor itself.
+
+    Times in ns since the epoch, or NOW; None leaves the time.
+    """
+    times = _TIMES.pack(*_timespec(access_ns), *_timespec(modify_ns))
+    if name is None:
+        failed = _libc.futimens(dir_fd, times)
+    else:
+        failed = _libc.utimensat(dir_fd, name, times, AT_SYMLINK_NOFOLLOW)
+    if failed:
         _raise_errno(name)
 
 
-def _timespec(ns: int | Moment | None) -> _Timespec:
+def _timespec(ns: int | Moment | None) -> tuple[int, int]:
     if ns is None:
-        return _Timespec(0, UTIME_OMIT)
+        return _OMITTED
     if isinstance(ns, Moment):
-        return _Timespec(0, UTIME_NOW)
-    return _Timespec(*divmod(ns, 1_000_000_000))
+        return _THE_PRESENT
+    return divmod(ns, 1_000_000_000)
 
 
 def chmod(dir_fd: int, name: bytes, mode: int) -> None:
     """fchmodat2(2) (Linux 6.6) without following a link; on older kernels through an O_PATH descriptor."""
-    if _libc.syscall(_SYS_FCHMODAT2, dir_fd, ctypes.c_char_p(name), mode, AT_SYMLINK_NOFOLLOW) == 0:
+    if _fchmodat2(_SYS_FCHMODAT2, dir_fd, name, mode, AT_SYMLINK_NOFOLLOW) == 0:
         return
     if ctypes.get_errno() != errno.ENOSYS:
         _raise_errno(name)
@@ -250,7 +261,7 @@ def io_uring_setup(entries: int, parameters: bytearray) -> int:
 
 def io_uring_enter(fd: int, submit: int, wait: int, flags: int) -> None:
     """io_uring_enter(2). Returns early, with everything submitted, when a signal comes."""
-    if _libc.syscall(_SYS_IO_URING_ENTER, fd, submit, wait, flags, None, 0) < 0 and ctypes.get_errno() != errno.EINTR:
+    if _io_uring_enter(_SYS_IO_URING_ENTER, fd, submit, wait, flags, None, 0) < 0 and ctypes.get_errno() != errno.EINTR:
         _raise_errno()
 
 

@@ -47,7 +47,6 @@ from cowfs.union.lookup import lookup
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import note_reading, read_directory
 from cowfs.union.readdir_order import OrderedDirectories
-from cowfs.union.rename import Name
 from cowfs.union.tree import Tree
 
 Result = TypeVar("Result")
@@ -212,10 +211,8 @@ class PyfuseOperations(pyfuse3.Operations):
         ctx: Context,
     ) -> None:
         def operation() -> None:
-            old, new = (
-                Name(self._directory(parent_inode_old), name_old),
-                Name(self._directory(parent_inode_new), name_new),
-            )
+            old = self._directory(parent_inode_old), bytes(name_old)
+            new = self._directory(parent_inode_new), bytes(name_new)
             rename.rename(self._tree, old, new, flags)
 
         await self._do(

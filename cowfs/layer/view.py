@@ -84,7 +84,7 @@ def names(tree: Tree, directory: Directory | None) -> list[bytes]:
     """What a directory lists, sorted."""
     if directory is None:
         return []
-    return sorted(entry.name for entry in read_directory(tree, directory, 0) if entry.name not in (b".", b".."))
+    return sorted(name for name, *_ in read_directory(tree, directory, 0) if name not in (b".", b".."))
 
 
 def own_part(views: Views, directory: Directory) -> int | None:

@@ -9,7 +9,8 @@ import os
 import stat
 
 from cowfs.layer.view import names, node_at
-from cowfs.union.copying import Place, copy_content, copy_metadata
+from cowfs.union.copying import copy_content, copy_metadata
+from cowfs.union.file_calls import Place
 from cowfs.union.hard_links import link_count
 from cowfs.union.layer import Layer, open_directory
 from cowfs.union.nodes import Directory, Node

@@ -9,13 +9,14 @@ from typing import NamedTuple
 
 from cowfs import linux
 from cowfs.union.copyup import copy_up
+from cowfs.union.file_calls import change_mode, change_owner, set_times, status_of
 from cowfs.union.hard_links import in_lower_index, link_count
-from cowfs.union.lookup import adopt, find
+from cowfs.union.lookup import adopt, look_for
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.quota import Quota
 from cowfs.union.readdir import count_subdirectories
 from cowfs.union.tree import Tree
-from cowfs.union.untouched import shown, touched
+from cowfs.union.untouched import touched
 
 NOW = linux.Moment.NOW
 
@@ -81,21 +82,29 @@ class Changes:
     kill_privileges: bool = False
     changer: Changer | None = field(default=None, compare=False)
 
-
-_NOTHING = (Changes(), Changes(kill_privileges=True))
+    def are_none(self) -> bool:
+        """Whether nothing is to be changed."""
+        return self.mode is self.uid is self.gid is self.size is self.atime_ns is self.mtime_ns is None
 
 
 def get_attributes(tree: Tree, node: Node) -> Attributes:
     return attributes_of(tree, node, tree.status(node))
 
 
-def lookup_attributes(tree: Tree, parent: Directory, name: bytes) -> tuple[Node, Attributes]:
-    """The node of a name and what it shows, for one stat(2) where that will do; OSError ENOENT if there is nothing."""
+def lookup_attributes(
+    tree: Tree, parent: Directory, name: bytes, *, remember: bool = True
+) -> tuple[Node, Attributes] | None:
+    """The node of a name and what it shows, for one stat(2) where that will do; None if there is nothing.
+
+    `remember`: as `adopt` has it.
+    """
     known = parent.dentries.get(name)
     if known is not None:
         return known, get_attributes(tree, known)
-    found = find(tree, parent, name)
-    node = adopt(tree, parent, name, found)
+    found = look_for(tree, parent, name)
+    if found is None:
+        return None
+    node = adopt(tree, parent, name, found, remember=remember)
     if isinstance(node, Directory):
         return node, get_attributes(tree, node)
     return node, attributes_of(tree, node, found.status)
@@ -106,7 +115,9 @@ def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
     ctime_ns, size, blocks = status.st_ctime_ns, status.st_size, status.st_blocks
     if isinstance(node, Directory):
         links = _directory_link_count(tree, node, status)
-        ctime_ns, size, blocks = shown(tree, node, status)
+        kept = tree.untouched.get(node.number)
+        if kept is not None:
+            ctime_ns, size, blocks = kept.ctime_ns, kept.size, kept.blocks
     elif status.st_nlink == 1 and node.sheltered_at is None and not node.unlinked and not in_lower_index(node):
         links = 1
     else:
@@ -130,13 +141,12 @@ def attributes_of(tree: Tree, node: Node, status: os.stat_result) -> Attributes:
 def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
     """Apply all the changes. None at all is chown(-1, -1): it costs setuid bits, too."""
     loses_setgid = _may_not_keep_setgid(tree, node, changes)
-    if changes in _NOTHING:
+    if changes.are_none():
         changes = Changes(uid=-1, gid=-1)
     copy_up(tree, node, changes.size)
     if isinstance(node, Directory):
         node.passes_group_on = None
-    touched(tree, node)
-    dir_fd, name = tree.locate(node)
+        touched(tree, node)
     if changes.size is not None:
         fd = tree.file(node, writing=True)
         os.ftruncate(fd, changes.size)
@@ -144,19 +154,20 @@ def set_attributes(tree: Tree, node: Node, changes: Changes) -> Attributes:
             tree.quota.note_freed(node.number)
         if changes.kill_privileges:
             drop_privileges(tree, node, fd, changes.changer)
+    at = tree.at(node)
     if changes.uid is not None or changes.gid is not None:
         # chown(2) clears setuid, setgid and capabilities by itself, but for a setgid bit of which it asks the caller.
         uid = -1 if changes.uid is None else changes.uid
         gid = -1 if changes.gid is None else changes.gid
-        os.chown(name, uid, gid, dir_fd=dir_fd, follow_symlinks=False)
+        change_owner(at, uid, gid)
         if loses_setgid:
-            linux.chmod(dir_fd, name, stat.S_IMODE(tree.status(node).st_mode) & ~stat.S_ISGID)
+            change_mode(at, stat.S_IMODE(status_of(at).st_mode) & ~stat.S_ISGID)
     if changes.mode is not None:
         mode = stat.S_IMODE(changes.mode)
-        linux.chmod(dir_fd, name, mode & ~stat.S_ISGID if loses_setgid else mode)
+        change_mode(at, mode & ~stat.S_ISGID if loses_setgid else mode)
     if changes.atime_ns is not None or changes.mtime_ns is not None:
-        linux.set_times(dir_fd, name, changes.atime_ns, changes.mtime_ns)
-    return get_attributes(tree, node)
+        set_times(at, changes.atime_ns, changes.mtime_ns)
+    return attributes_of(tree, node, status_of(at))
 
 
 def drop_privileges(tree: Tree, node: Node, fd: int, changer: Changer | None) -> None:
@@ -179,7 +190,7 @@ def _may_not_keep_setgid(tree: Tree, node: Node, changes: Changes) -> bool:
     changer = changes.changer
     if changer is None or not changer.uid or isinstance(node, Directory):
         return False
-    if changes.size is None and changes.uid is None and changes.gid is None and changes not in _NOTHING:
+    if changes.size is None and changes.uid is None and changes.gid is None and not changes.are_none():
         return False
     status = tree.status(node)
     return bool(status.st_mode & stat.S_ISGID) and not changer.is_in(status.st_gid)

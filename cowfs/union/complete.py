@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from cowfs.union.copyup import copy_up_name
 from cowfs.union.lookup import lookup, upper_status
 from cowfs.union.nodes import Directory
-from cowfs.union.readdir import Entry, read_directory
+from cowfs.union.readdir import read_directory
 from cowfs.union.tree import Tree
 
 
@@ -26,9 +26,9 @@ def recount_names(tree: Tree) -> None:
     """After a crash: a name may have gone that was not counted any more."""
     identities = {tree.numbers.number_of_identity(identity): identity for identity in tree.links.counted()}
     counts = dict.fromkeys(identities.values(), 0)
-    for directory, entry in _names_of(tree, identities):
-        if upper_status(tree, directory, entry.name) is None:
-            counts[identities[entry.number]] += 1
+    for directory, name, number in _names_of(tree, identities):
+        if upper_status(tree, directory, name) is None:
+            counts[identities[number]] += 1
     for identity, count in counts.items():
         tree.links.set_names_below(identity, count)
 
@@ -36,13 +36,13 @@ def recount_names(tree: Tree) -> None:
 def link_all_names(tree: Tree) -> None:
     """Walk the whole tree, if any copied-up file still has names that show from below."""
     wanted = {tree.numbers.number_of_identity(identity) for identity in tree.links.incomplete()}
-    for directory, entry in _names_of(tree, wanted):
-        node = lookup(tree, directory, entry.name)
-        copy_up_name(tree, node, directory, entry.name)
+    for directory, name, _ in _names_of(tree, wanted):
+        node = lookup(tree, directory, name)
+        copy_up_name(tree, node, directory, name)
         tree.nodes.drop_unneeded(node)
 
 
-def _names_of(tree: Tree, numbers: Collection[int]) -> Iterator[tuple[Directory, Entry]]:
+def _names_of(tree: Tree, numbers: Collection[int]) -> Iterator[tuple[Directory, bytes, int]]:
     """All names of these files, but for those in directories that show nothing from below."""
     pending = [tree.root] if numbers else []
     while pending:
@@ -51,13 +51,13 @@ def _names_of(tree: Tree, numbers: Collection[int]) -> Iterator[tuple[Directory,
             entries = list(read_directory(tree, directory, 0))
         except PermissionError:  # a plain user's daemon, which then copied nothing up from in here
             continue
-        for entry in entries:
-            if entry.name in (b".", b".."):
+        for name, _, kind, number in entries:
+            if name in (b".", b".."):
                 continue
-            if entry.type == stat.S_IFDIR:
-                below = lookup(tree, directory, entry.name)
+            if kind == stat.S_IFDIR:
+                below = lookup(tree, directory, name)
                 if isinstance(below, Directory) and below.lowers:
                     pending.append(below)
-            elif entry.number in numbers:
-                yield directory, entry
+            elif number in numbers:
+                yield directory, name, number
         tree.nodes.drop_unneeded(directory)

@@ -9,11 +9,9 @@ from collections.abc import Callable
 from functools import partial
 
 from cowfs import linux
+from cowfs.union.file_calls import Place
 from cowfs.union.tree import Tree
 from cowfs.union.whiteout import attribute_path
-
-Place = tuple[int, bytes]
-
 
 _CHUNK = 1 << 20
 

@@ -175,7 +175,7 @@ def copy_root(tree: Tree) -> None:
     lower = tree.root.lowers[0]
     status = os.stat(lower.name, dir_fd=lower.fd, follow_symlinks=False)
     copy_metadata(tree, (lower.fd, lower.name), (tree.upper.root_fd, SELF), status)
-    keep(tree, tree.root, status, os.stat(SELF, dir_fd=tree.upper.root_fd))
+    keep(tree, tree.root, status)
 
 
 def _copy_up_special(tree: Tree, node: Node) -> None:
@@ -240,7 +240,7 @@ def _copy_up_directory(tree: Tree, directory: Directory) -> None:
     if not kept:
         tree.on_stale(directory)
     tree.names.made_empty(directory)
-    keep(tree, directory, status, tree.status(directory))
+    keep(tree, directory, status)
 
 
 def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result, identity: tuple[int, int] | None) -> None:
@@ -261,6 +261,7 @@ def _place(tree: Tree, node: Node, staged: bytes, status: os.stat_result, identi
     else:
         copy_up(tree, parent)
         _move_into(tree, staged, parent, name)
+        parent.dentries[name] = node
     node.upper = True
     tree.files.discard(node.number)  # it reads from below
 
@@ -301,14 +302,13 @@ def _enter(tree: Tree, parent: Directory, name: bytes, make: Callable[[int], Non
     """
     parent_fd = tree.upper_fd(parent)
     tree.names.made(parent, name)
-    before = os.stat(SELF, dir_fd=parent_fd)
+    kept = tree.untouched.get(parent.number) or keep(tree, parent, os.fstat(parent_fd))
     try:
         make(parent_fd)
     except PermissionError:
         with opened_up(parent_fd, SELF):
             make(parent_fd)
-    linux.set_times(parent_fd, SELF, before.st_atime_ns, before.st_mtime_ns)
-    keep(tree, parent, before, os.stat(SELF, dir_fd=parent_fd))
+    linux.set_times(parent_fd, SELF, None, kept.mtime_ns)
 
 
 def _create_staged(tree: Tree, name: bytes) -> int:

@@ -6,11 +6,11 @@ import errno
 import os
 import stat
 from collections.abc import Callable
-from typing import NamedTuple
 
 from cowfs import linux
 from cowfs.union.attrs import Attributes, Caller, attributes_of
 from cowfs.union.copyup import copy_up, refuse_immutable
+from cowfs.union.file_calls import At, change_mode, change_owner, status_of
 from cowfs.union.hard_links import before_lower_name_goes, lower_name_gone, name_gone, shelter_node
 from cowfs.union.lookup import Found, adopt, forget_name, lower_shows, no_entry, upper_status
 from cowfs.union.nodes import NO_GROUP, Directory, Node
@@ -25,13 +25,13 @@ _DAEMON = (os.geteuid(), os.getegid())
 _NO_WHITEOUT_RENAME = (errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-class Owner(NamedTuple):
-    """Whom a new entry belongs to."""
+Make = Callable[[int, bytes, int], int | None]
+"""Creates an entry: `make(dir_fd, name, mode)`. What it returns is a descriptor of it, if there is one."""
 
-    uid: int
-    gid: int
-    # The parent directory passes its group and, to directories, its setgid bit on: open(2), mkdir(2).
-    inherits_group: bool
+
+Owner = tuple[int, int, bool]
+"""Whom a new entry belongs to, user and group; and whether the latter is its parent directory's, which passes its group
+and, to directories, its setgid bit on: open(2), mkdir(2)."""
 
 
 def add_entry(
@@ -40,9 +40,9 @@ def add_entry(
     name: bytes,
     mode: int,
     caller: Caller,
-    make: Callable[[int, bytes, int], None],
+    make: Make,
 ) -> tuple[Node, Attributes]:
-    """Add an entry that `make(dir_fd, name, mode)` creates, with its owner and mode as `caller` would get them.
+    """Add an entry that `make` creates, with its owner and mode as `caller` would get them.
 
     OSError EEXIST if the name shows something already.
     """
@@ -58,9 +58,9 @@ def add_entry(
     if covered:
         _make_over_whiteout(tree, parent, name, mode, owner, make)
     else:
-        make(parent_fd, name, mode)
+        fd = make(parent_fd, name, mode)
         try:
-            status = _give_to(parent_fd, name, mode, owner)
+            status = _give_to((parent_fd, name) if fd is None else fd, mode, owner)
         except OSError:
             discard(parent_fd, name, stat.S_IFMT(mode))
             raise
@@ -101,15 +101,18 @@ def remove_name(tree: Tree, parent: Directory, name: bytes, node: Node) -> None:
     refuse_immutable(tree, node)
     before_change(tree, parent)
     forget_name(parent, name)
-    covers = lower_shows(tree, parent, name)
-    status = upper_status(tree, parent, name)
+    if node.upper and node.sheltered_at is None and node.is_at(parent, name):
+        status: os.stat_result | None = tree.status(node)
+    else:
+        status = upper_status(tree, parent, name)
+    covers = status is None or lower_shows(tree, parent, name)
     if covers:
         copy_up(tree, parent)
     if status is None:
-        before_lower_name_goes(tree, node)
+        before = before_lower_name_goes(tree, node)
         tree.names.made(parent, name)
         tree.make_whiteout(tree.upper_fd(parent), name)
-        lower_name_gone(tree, node)
+        lower_name_gone(tree, node, before)
     elif node.sheltered_at is not None or not node.is_at(parent, name):
         _remove_upper_name(tree, parent, name, node.type, None, covers=covers)
     elif node.lookups > 0:
@@ -167,24 +170,24 @@ def owner_of_new(tree: Tree, parent: Directory, caller: Caller) -> Owner:
     if group is None:
         status = os.stat(SELF, dir_fd=tree.upper_fd(parent))
         group = parent.passes_group_on = status.st_gid if status.st_mode & stat.S_ISGID else NO_GROUP
-    return Owner(caller.uid, caller.gid if group == NO_GROUP else group, group != NO_GROUP)
+    return caller.uid, caller.gid if group == NO_GROUP else group, group != NO_GROUP
 
 
-def _give_to(dir_fd: int, name: bytes, mode: int, owner: Owner) -> os.stat_result | None:
+def _give_to(at: At, mode: int, owner: Owner) -> os.stat_result | None:
     """Set owner and those mode bits that creation by the daemon does not give. The status, unless it changed then."""
-    wanted = (owner.uid, owner.gid)
-    foreign = wanted != _DAEMON
+    uid, gid, inherits_group = owner
+    foreign = (uid, gid) != _DAEMON
     if foreign:
-        os.chown(name, *wanted, dir_fd=dir_fd, follow_symlinks=False)
-    status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
-    if not foreign and wanted != (status.st_uid, status.st_gid):  # a file system that has its own rule for groups
-        os.chown(name, *wanted, dir_fd=dir_fd, follow_symlinks=False)
-        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        change_owner(at, uid, gid)
+    status = status_of(at)
+    if not foreign and (uid, gid) != (status.st_uid, status.st_gid):  # a file system that has its own rule for groups
+        change_owner(at, uid, gid)
+        status = status_of(at)
     special = mode & (stat.S_ISUID | stat.S_ISGID | stat.S_ISVTX)
-    if stat.S_ISDIR(mode) and owner.inherits_group:
+    if inherits_group and stat.S_ISDIR(mode):
         special |= stat.S_ISGID
     if special and not stat.S_ISLNK(mode):
-        linux.chmod(dir_fd, name, stat.S_IMODE(status.st_mode) | special)
+        change_mode(at, stat.S_IMODE(status.st_mode) | special)
         return None
     return status
 
@@ -195,7 +198,7 @@ def _make_over_whiteout(
     name: bytes,
     mode: int,
     owner: Owner,
-    make: Callable[[int, bytes, int], None],
+    make: Make,
 ) -> None:
     """Build the entry in the staging directory and put it in the whiteout's place in one step."""
     staging_fd = tree.upper.staging_fd
@@ -208,7 +211,7 @@ def _make_over_whiteout(
             value = os.getxattr(attribute_path(tree.upper_fd(parent), SELF), acl)
             os.setxattr(attribute_path(holder_fd, SELF), acl, value)
         make(holder_fd, name, mode)
-        _give_to(holder_fd, name, mode, owner)
+        _give_to((holder_fd, name), mode, owner)
         if stat.S_ISDIR(mode):
             tree.marks.set_opaque(holder_fd, name)
         replace_whiteout(holder_fd, name, tree.upper_fd(parent), name, mode)

@@ -23,8 +23,10 @@ def create(tree: Tree, parent: Directory, name: bytes, mode: int, caller: Caller
     """A new regular file."""
     created: list[int] = []
 
-    def make(dir_fd: int, place: bytes, permissions: int) -> None:
-        created.append(os.open(place, _CREATE | tree.access_time_flag, permissions & 0o777, dir_fd=dir_fd))
+    def make(dir_fd: int, place: bytes, permissions: int) -> int:
+        fd = os.open(place, _CREATE | tree.access_time_flag, permissions & 0o777, dir_fd=dir_fd)
+        created.append(fd)
+        return fd
 
     try:
         node, attributes = add_entry(tree, parent, name, stat.S_IFREG | stat.S_IMODE(mode), caller, make)
@@ -99,8 +101,8 @@ def tmpfile(tree: Tree, parent: Directory, mode: int, caller: Caller) -> Node:
     flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC | tree.access_time_flag
     fd = os.open(SELF, flags, mode & 0o777, dir_fd=parent_fd)
     try:
-        owner = owner_of_new(tree, parent, caller)
-        os.fchown(fd, owner.uid, owner.gid)
+        uid, gid, _ = owner_of_new(tree, parent, caller)
+        os.fchown(fd, uid, gid)
         if special := stat.S_IMODE(mode) & ~0o777:  # the rest of the mode a default ACL may have changed
             os.fchmod(fd, stat.S_IMODE(os.fstat(fd).st_mode) | special)
         status = os.fstat(fd)

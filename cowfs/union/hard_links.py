@@ -98,26 +98,31 @@ def name_linked(tree: Tree, identity: tuple[int, int]) -> None:
     tree.links.set_names_below(identity, max(0, (tree.links.names_below(identity) or 0) - 1))
 
 
-def before_lower_name_goes(tree: Tree, node: Node) -> None:
-    """Enter a base file with several names in the index: after a crash its names are counted again."""
+def before_lower_name_goes(tree: Tree, node: Node) -> os.stat_result | None:
+    """Enter a base file with several names in the index: after a crash its names are counted again.
+
+    What `lower_name_gone` is to be given: the status of a file's content, if it had to be looked at.
+    """
     if isinstance(node, Directory) or indexed(tree, node) is not None:
-        return
+        return None
     status = tree.status(node)
     names = names_below(tree, node, status)
-    identity = lower_identity(tree, node, status)
-    if identity is not None and names > 1 and tree.links.names_below(identity) is None:
-        tree.links.set_names_below(identity, names)
+    if names > 1:
+        identity = lower_identity(tree, node, status)
+        if identity is not None and tree.links.names_below(identity) is None:
+            tree.links.set_names_below(identity, names)
+    return status
 
 
-def lower_name_gone(tree: Tree, node: Node) -> None:
-    """Count that a name under which a file showed from below does so no more."""
+def lower_name_gone(tree: Tree, node: Node, status: os.stat_result | None = None) -> None:
+    """Count that a name under which a file showed from below does so no more. `status`: from before."""
     if isinstance(node, Directory):
         return
     identity = indexed(tree, node)
     if identity is not None:
         names = tree.links.names_below(identity) or 0
     else:
-        status = tree.status(node)
+        status = status or tree.status(node)
         names = names_below(tree, node, status)
         identity = lower_identity(tree, node, status)
     if identity is not None and (names > 1 or node.sheltered_at is not None):

@@ -11,10 +11,14 @@ import itertools
 import os
 import shutil
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from cowfs import linux
+
+FILE_SYSTEM_ENCODING = (sys.getfilesystemencoding(), sys.getfilesystemencodeerrors())
+"""As os.fsencode has it, for str.encode: where names come by the thousand."""
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _FILE = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY

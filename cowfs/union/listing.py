@@ -40,12 +40,13 @@ class Listing:
     def __len__(self) -> int:
         return len(self._names) - self._removed
 
-    def after(self, cookie: int) -> Iterator[tuple[int, bytes, int, int]]:
-        """(position, name, cookie, type) of what comes behind a cookie."""
-        for position in range(bisect_left(self._cookies, -cookie) - 1, -1, -1):
-            name = self._names[position]
+    def after(self, cookie: int) -> Iterator[tuple[int, bytes, int, int, int]]:
+        """(position, name, cookie, type, number or 0) of what comes behind a cookie."""
+        names, cookies, types, numbers = self._names, self._cookies, self._types, self.numbers
+        for position in range(bisect_left(cookies, -cookie) - 1, -1, -1):
+            name = names[position]
             if name is not None:
-                yield position, name, -self._cookies[position], self._types[position]
+                yield position, name, -cookies[position], types[position], numbers[position]
 
     def put(self, name: bytes, kind: int) -> None:
         """A name is there now, or is something else now."""

@@ -51,20 +51,29 @@ def lookup(tree: Tree, parent: Directory, name: bytes) -> Node:
 
 def find(tree: Tree, parent: Directory, name: bytes) -> Found:
     """What shows under a name, without making a node of it; OSError ENOENT if there is nothing."""
-    if parent.unlinked:
+    found = look_for(tree, parent, name)
+    if found is None:
         raise no_entry(name)
+    return found
+
+
+def look_for(tree: Tree, parent: Directory, name: bytes) -> Found | None:
+    """As `find`, but None if there is nothing."""
+    if parent.unlinked:
+        return None
     if parent.upper:
         status = upper_status(tree, parent, name)
         if status is not None:
             if tree.is_whiteout(tree.upper, tree.upper_fd(parent), name, status):
-                raise no_entry(name)
+                return None
             if stat.S_ISDIR(status.st_mode):
                 return _found_upper_directory(tree, parent, name, status)
             return _found_upper_file(tree, parent, name, status)
+    lowers = parent.lowers
+    if len(lowers) == 1 and not lowers[0].layer.position:
+        return _found_at_the_bottom(tree, parent, lowers[0], name)
     lower = _entry_below(tree, parent, name)
-    if lower is None:
-        raise no_entry(name)
-    return _found_lower(tree, lower)
+    return None if lower is None else _found_lower(tree, lower)
 
 
 def number_of(tree: Tree, parent: Directory, name: bytes) -> int:
@@ -73,13 +82,19 @@ def number_of(tree: Tree, parent: Directory, name: bytes) -> int:
     return known.number if known is not None else find(tree, parent, name).number
 
 
-def adopt(tree: Tree, parent: Directory, name: bytes, found: Found) -> Node:
-    """The node of an entry, made if there is none yet."""
+def adopt(tree: Tree, parent: Directory, name: bytes, found: Found, *, remember: bool = True) -> Node:
+    """The node of an entry, made if there is none yet.
+
+    `remember`: put it into the dentry cache. A base file that was only listed need not be there: the kernel asks for
+    its name again only when that is to go, and a walk of the whole base would fill it with every name.
+    """
     status = found.status
+    remember = remember or found.in_upper or not stat.S_ISREG(status.st_mode)
     node = tree.nodes.find(found.number)
     if node is not None:
         if node.is_at(parent, name) and not node.unlinked and node.type == stat.S_IFMT(status.st_mode):
-            parent.dentries[name] = node
+            if remember:
+                parent.dentries[name] = node
             return node
         if _same_file(tree, node, status):
             return node
@@ -100,7 +115,8 @@ def adopt(tree: Tree, parent: Directory, name: bytes, found: Found) -> Node:
     node.lower_name = found.lower_name
     node.upper = found.in_upper or found.sheltered_at is not None
     tree.nodes.add(node)
-    parent.dentries[name] = node
+    if remember:
+        parent.dentries[name] = node
     return node
 
 
@@ -255,6 +271,29 @@ def _found_lower(tree: Tree, entry: LowerEntry) -> Found:
     found.lower_directory = directory
     found.lower_name = name
     return found
+
+
+def _found_at_the_bottom(tree: Tree, parent: Directory, directory: LowerDirectory, name: bytes) -> Found | None:
+    """What the lowest layer shows in a directory that no other has: most names of a base are such."""
+    if lowers_lack(parent, name):
+        return None
+    try:
+        status = os.stat(name, dir_fd=tree.lower_fd(directory), follow_symlinks=False)
+    except FileNotFoundError:
+        tree.names.missed(parent)
+        return None
+    layer = directory.layer
+    if tree.is_whiteout(layer, tree.lower_fd(directory), name, status):
+        return None
+    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+        found = Found(tree.numbers.number(status.st_dev, status.st_ino), status, in_upper=False)
+        found.lower_directory = directory
+        found.lower_name = name
+        return found
+    entry = LowerEntry(status, directory, name)
+    if stat.S_ISDIR(status.st_mode):
+        entry.directories = (LowerDirectory(layer, directory, name),)
+    return _found_lower(tree, entry)
 
 
 def _same_file(tree: Tree, node: Node, status: os.stat_result) -> bool:

@@ -12,7 +12,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import suppress
 
-from cowfs.union.layer import open_listing
+from cowfs.union.layer import FILE_SYSTEM_ENCODING, open_listing
 from cowfs.union.nodes import Directory, LowerDirectory
 
 _MISSES = 8
@@ -100,6 +100,6 @@ class NameCache:
 def _read(fd: int) -> list[bytes]:
     listing_fd = open_listing(fd)
     try:
-        return [os.fsencode(name) for name in os.listdir(listing_fd)]
+        return [name.encode(*FILE_SYSTEM_ENCODING) for name in os.listdir(listing_fd)]
     finally:
         os.close(listing_fd)

@@ -23,6 +23,9 @@ _SLOT_RANGES = ((0, 1 << 31), (1 << 31, 1 << 30), (3 << 30, 1 << 29))
 _FIRST_SPARE_NUMBER = 7 << 29
 _LAST_NUMBER = (1 << 32) - 1
 
+_KINDS = (stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK, stat.S_IFCHR, stat.S_IFBLK, stat.S_IFIFO, stat.S_IFSOCK)
+_TYPES = {kind: kind for kind in _KINDS}
+
 
 class LowerDirectory:
     """A directory of a read-only layer: immutable, for the base does not change beneath a mount."""
@@ -41,7 +44,6 @@ class Node:
     """A file of any type but directory. Where its content is, `Tree.locate` tells."""
 
     __slots__ = (
-        "children",
         "lookups",
         "lower_directory",
         "lower_name",
@@ -57,11 +59,11 @@ class Node:
 
     def __init__(self, number: int, kind: int, parent: Directory | None, name: bytes) -> None:
         self.number = number
-        self.type = kind  # stat.S_IFMT of the mode
+        # stat.S_IFMT of the mode; one int for all, which are many.
+        self.type = _TYPES.get(kind, kind)
         self.parent = parent
         self.name = name
         self.lookups = 0
-        self.children = 0
         self.upper = False
         # Where the content lies while it is not in the upper layer.
         self.lower_directory: LowerDirectory | None = None
@@ -78,6 +80,7 @@ class Node:
 
 class Directory(Node):
     __slots__ = (
+        "children",
         "default_acl",
         "dentries",
         "listed",
@@ -92,6 +95,8 @@ class Directory(Node):
 
     def __init__(self, number: int, parent: Directory | None, name: bytes) -> None:
         super().__init__(number, stat.S_IFDIR, parent, name)
+        # Nodes whose parent this is.
+        self.children = 0
         # Topmost first. Empty for a directory that shows nothing from below.
         self.lowers: tuple[LowerDirectory, ...] = ()
         # The path of `lowers` in the view without the upper layer, where it is not parent's path + name.
@@ -130,7 +135,9 @@ class Numbers:
 
     def number(self, device: int, inode: int) -> int:
         slot = self._slots.get(device)
-        return self.spare_number(device, inode) if slot is None else self.number_of_identity((slot, inode))
+        if slot is None:
+            return self.spare_number(device, inode)
+        return self._number(slot, inode) or self.spare_number(-1 - slot, inode)
 
     def number_of_identity(self, identity: tuple[int, int]) -> int:
         slot, inode = identity
@@ -213,7 +220,9 @@ class Nodes:
     def drop_unneeded(self, node: Node) -> None:
         """Drop a node, and then its parents, that nobody needs any more."""
         current: Node | None = node
-        while current is not None and current.lookups <= 0 and not current.children:
+        while current is not None and current.lookups <= 0:
+            if isinstance(current, Directory) and current.children:
+                return
             if self._nodes.pop(current.number, None) is None:
                 return
             parent = current.parent

@@ -40,7 +40,7 @@ class OrderedDirectories:
         return islice(self._entries.get(handle, []), cookie, None)
 
     def _arrange(self, directory: Directory) -> list[Entry]:
-        by_name = {entry.name: entry for entry in read_directory(self._tree, directory, 0)}
+        by_name = {name: (kind, number) for name, _, kind, number in read_directory(self._tree, directory, 0)}
         dots = [name for name in (b".", b"..") if name in by_name]
         names = self._listed.arranged([name for name in by_name if name not in dots])
-        return [by_name[name]._replace(cookie=behind) for behind, name in enumerate([*dots, *names], 1)]
+        return [(name, behind, *by_name[name]) for behind, name in enumerate([*dots, *names], 1)]

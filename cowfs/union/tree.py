@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from cowfs.union.copy_ups import CopyUps
 from cowfs.union.fd_cache import DescriptorCache, cache_capacity
+from cowfs.union.file_calls import At, status_of
 from cowfs.union.layer import Layer, WritableLayer, empty_directory, open_directory
 from cowfs.union.link_index import LinkIndex
 from cowfs.union.listing import Listings
@@ -28,12 +29,13 @@ SELF = b"."
 
 
 class Untouched(NamedTuple):
-    """What a directory shows, in stat(2)'s terms, as long as the change time of its content is this one."""
+    """What a directory shows, in stat(2)'s terms, whatever the status of its content."""
 
-    actual_ctime_ns: int
     ctime_ns: int
     size: int
     blocks: int
+    mtime_ns: int
+    """That of its content, too."""
 
 
 class Tree:
@@ -101,8 +103,13 @@ class Tree:
 
     def status(self, node: Node) -> os.stat_result:
         """stat(2) of the node's content; the inode and link count in it are the layer's, not the node's."""
-        dir_fd, name = self.locate(node)
-        return os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
+        found = self.directories.get(node) if isinstance(node, Directory) else self.files.get(node.number)
+        return status_of(self.locate(node) if found is None else found[0])
+
+    def at(self, node: Node) -> At:
+        """The node's content for file_calls.py: by a descriptor where one is open that allows all of it."""
+        found = self.files.get(node.number)
+        return self.locate(node) if found is None else found[0]
 
     def upper_fd(self, directory: Directory) -> int:
         """A descriptor of a directory of the upper layer."""

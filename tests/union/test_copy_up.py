@@ -12,7 +12,7 @@ import pytest
 from cowfs.union import attrs, copying, copyup, data, files
 from cowfs.union.attrs import Changes
 from cowfs.union.copyup import CopyUpNeeded
-from tests.union.conftest import MakeTree, find
+from tests.union.conftest import ROOT, MakeTree, directory, find
 
 LARGE = b"0123456789abcdef" * 4096
 
@@ -129,3 +129,35 @@ def test_copying_up_keeps_metadata_and_the_parents_times(tmp_path: Path, make_tr
     assert os.getxattr(tmp_path / "upper/d/large", "user.note") == b"x" * 300
     assert (tmp_path / "upper/d").stat().st_mtime_ns == 1_400_000_000_987_654_321
     assert (tmp_path / "upper").stat().st_mtime_ns == 1
+
+
+def test_what_is_copied_into_a_directory_moves_its_times_no_more_than_the_first(
+    tmp_path: Path, make_tree: MakeTree
+) -> None:
+    """It is asked for its times before the first copy, and after each real change: these are what then stays."""
+    (tmp_path / "base/d").mkdir(parents=True)
+    for name in "abcde":
+        (tmp_path / f"base/d/{name}").write_text(name)
+    os.utime(tmp_path / "base/d", ns=(1, 2))
+    tree = make_tree("base")
+    parent = directory(find(tree, "d"))
+
+    def copy_up_and_compare(name: str) -> None:
+        before = attrs.get_attributes(tree, parent)
+        copyup.copy_up(tree, find(tree, f"d/{name}"))
+        assert attrs.get_attributes(tree, parent) == before
+        assert (tmp_path / "upper/d").stat().st_mtime_ns == before.mtime_ns
+
+    copy_up_and_compare("a")
+    copy_up_and_compare("b")
+    base_times = attrs.get_attributes(tree, parent)
+    files.create(tree, parent, b"new", 0o644, ROOT)
+    created = attrs.get_attributes(tree, parent)
+    assert created.mtime_ns > base_times.mtime_ns
+    assert created.ctime_ns > base_times.ctime_ns
+    copy_up_and_compare("c")
+    attrs.set_attributes(tree, parent, Changes(mtime_ns=77))
+    copy_up_and_compare("d")
+    files.unlink(tree, parent, b"new")
+    assert attrs.get_attributes(tree, parent).mtime_ns > 77
+    copy_up_and_compare("e")

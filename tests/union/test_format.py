@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from cowfs.union import data, dirs, files, lookup, readdir, rename, xattrs
-from cowfs.union.rename import Name
+from cowfs.union.attrs import lookup_attributes
 from cowfs.union.whiteout import Marks, format_identity, parse_identity
 from tests.union.conftest import ROOT, MakeTree, directory, find
 
@@ -41,7 +41,7 @@ def test_marks_of_programs_are_stored_under_another_name_and_seen_under_theirs()
 def test_a_program_can_neither_see_nor_set_the_layers_marks(tmp_path: Path, make_tree: MakeTree) -> None:
     _names(tmp_path / "base", "d/file")
     tree = make_tree("base")
-    rename.rename(tree, Name(tree.root, b"d"), Name(tree.root, b"e"))
+    rename.rename(tree, (tree.root, b"d"), (tree.root, b"e"))
     moved = find(tree, "e")
     assert xattrs.list_xattrs(tree, moved) == []
     xattrs.set_xattr(tree, moved, b"user.overlay.redirect", b"/elsewhere", 0)
@@ -60,7 +60,7 @@ def test_a_redirect_that_leads_nowhere_sane_shows_nothing_from_below(
     (tmp_path / "upper/x").mkdir(parents=True)
     os.setxattr(tmp_path / "upper/x", "user.overlay.redirect", redirect)
     tree = make_tree("base")
-    assert [entry.name for entry in readdir.read_directory(tree, directory(find(tree, "x")), 2)] == []
+    assert [name for name, *_ in readdir.read_directory(tree, directory(find(tree, "x")), 2)] == []
 
 
 def test_a_directory_over_a_whiteout_shows_nothing_old(tmp_path: Path, make_tree: MakeTree) -> None:
@@ -87,12 +87,29 @@ def test_layers_merge_topmost_first_with_whiteouts_opaque_and_redirects(tmp_path
     tree = make_tree("top", "lowest")
 
     def names(path: str) -> list[bytes]:
-        return [entry.name for entry in readdir.read_directory(tree, directory(find(tree, path)), 2)]
+        return [name for name, *_ in readdir.read_directory(tree, directory(find(tree, path)), 2)]
 
     assert names("d") == [b"both", b"low", b"top"]
     assert names("opaque") == [b"top"]
     assert names("to") == [b"low", b"top"]
-    assert [entry.name for entry in readdir.read_directory(tree, tree.root, 2)] == [b"d", b"opaque", b"to"]
+    assert [name for name, *_ in readdir.read_directory(tree, tree.root, 2)] == [b"d", b"opaque", b"to"]
     assert bytes(data.read(tree, find(tree, "d/both"), 0, 10)) == b"of top"
-    rename.rename(tree, Name(tree.root, b"to"), Name(directory(find(tree, "d")), b"moved"))
+    rename.rename(tree, (tree.root, b"to"), (directory(find(tree, "d")), b"moved"))
     assert names("d/moved") == [b"low", b"top"]
+
+
+def test_a_base_alone_may_hold_whiteouts_of_either_form(tmp_path: Path, make_tree: MakeTree) -> None:
+    """An old layer without what it was made over: what it deleted is not there, whatever it is asked by."""
+    _names(tmp_path / "base", "kept", "d/kept", "empty")
+    os.mknod(tmp_path / "base/gone", stat.S_IFCHR, 0)
+    (tmp_path / "base/d/gone").touch()
+    os.setxattr(tmp_path / "base/d/gone", "user.overlay.whiteout", b"y")
+    (tmp_path / "base/empty").write_bytes(b"")
+    tree = make_tree("base")
+    tree.layers[0].attribute_whiteouts = True
+    for parent, kept in ((tree.root, [b"d", b"empty", b"kept"]), (directory(find(tree, "d")), [b"kept"])):
+        assert lookup_attributes(tree, parent, b"gone") is None
+        with pytest.raises(FileNotFoundError):
+            lookup.lookup(tree, parent, b"gone")
+        assert [name for name, *_ in readdir.read_directory(tree, parent, 2)] == kept
+        assert all(lookup_attributes(tree, parent, name, remember=False) for name in kept)

@@ -10,7 +10,6 @@ import pytest
 from cowfs.union import attrs, data, dirs, files, lookup, rename
 from cowfs.union.attrs import Changes
 from cowfs.union.nodes import Directory, Numbers
-from cowfs.union.rename import Name
 from tests.union.conftest import ROOT, MakeTree, directory, find
 
 
@@ -114,8 +113,8 @@ def test_a_renamed_directory_of_the_base_keeps_what_it_shows(tmp_path: Path, mak
     (tmp_path / "base/a/b/file").write_text("x")
     tree = make_tree("base")
     a = directory(find(tree, "a"))
-    rename.rename(tree, Name(a, b"b"), Name(tree.root, b"moved"))
-    rename.rename(tree, Name(tree.root, b"a"), Name(directory(find(tree, "moved")), b"below"))
+    rename.rename(tree, (a, b"b"), (tree.root, b"moved"))
+    rename.rename(tree, (tree.root, b"a"), (directory(find(tree, "moved")), b"below"))
     for mounted_again in (False, True):
         tree = make_tree("base") if mounted_again else tree
         assert bytes(data.read(tree, find(tree, "moved/file"), 0, 10)) == b"x"

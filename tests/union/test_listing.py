@@ -6,11 +6,16 @@ import os
 from pathlib import Path
 
 from cowfs.union import dirs, files, readdir
+from cowfs.union.tree import Tree
 from tests.union.conftest import ROOT, MakeTree, directory, find
 
 
 def _walk(entries: list[readdir.Entry]) -> list[bytes]:
-    return [entry.name for entry in entries if entry.name not in (b".", b"..")]
+    return [name for name, *_ in entries if name not in (b".", b"..")]
+
+
+def _cookie_of(tree: Tree, wanted: bytes) -> int:
+    return next(cookie for name, cookie, _, _ in readdir.read_directory(tree, tree.root, 0) if name == wanted)
 
 
 def test_a_reader_in_the_middle_sees_every_lasting_entry_once(tmp_path: Path, make_tree: MakeTree) -> None:
@@ -25,8 +30,8 @@ def test_a_reader_in_the_middle_sees_every_lasting_entry_once(tmp_path: Path, ma
         entry = next(readdir.read_directory(tree, parent, cookie), None)
         if entry is None:
             break
-        seen.append(entry.name)
-        cookie = entry.cookie
+        name, cookie, _, _ = entry
+        seen.append(name)
         files.create(tree, parent, b"new%d" % step, 0o644, ROOT)
         if step >= 1:
             files.unlink(tree, parent, b"new%d" % (step - 1))
@@ -42,7 +47,7 @@ def test_a_name_that_comes_back_is_not_behind_a_reader(tmp_path: Path, make_tree
         (tmp_path / "base" / name).touch()
     tree = make_tree("base")
     for step in range(200):  # more than a listing keeps of what is gone
-        behind = next(entry for entry in readdir.read_directory(tree, tree.root, 0) if entry.name == b"b").cookie
+        behind = _cookie_of(tree, b"b")
         for child in (b"a", b"c"):
             files.unlink(tree, tree.root, child)
             files.create(tree, tree.root, child, 0o644, ROOT)
@@ -58,10 +63,9 @@ def test_cookies_fit_in_31_bits_and_are_never_used_twice(make_tree: MakeTree) ->
     for round_number in range(300):
         name = b"%d" % round_number
         files.create(tree, tree.root, name, 0o644, ROOT)
-        entries = [entry for entry in readdir.read_directory(tree, tree.root, 2) if entry.name == name]
-        assert len(entries) == 1
-        assert entries[0].cookie not in cookies
-        cookies.add(entries[0].cookie)
+        [cookie] = [cookie for listed, cookie, _, _ in readdir.read_directory(tree, tree.root, 2) if listed == name]
+        assert cookie not in cookies
+        cookies.add(cookie)
         files.unlink(tree, tree.root, name)
     assert max(cookies) < 1 << 31
 
@@ -83,7 +87,7 @@ def test_a_dropped_listing_is_made_again_before_a_change(tmp_path: Path, make_tr
     for name in ("a", "b", "c"):
         (tmp_path / "base" / name).touch()
     tree = make_tree("base")
-    half = next(entry for entry in readdir.read_directory(tree, tree.root, 0) if entry.name == b"a").cookie
+    half = _cookie_of(tree, b"a")
     tree.root.listing = None
     tree.listings.clear()
     files.unlink(tree, tree.root, b"a")
@@ -106,5 +110,5 @@ def test_numbers_in_a_listing_are_those_of_the_nodes(tmp_path: Path, make_tree: 
     os.symlink("file", tmp_path / "base/link")
     tree = make_tree("base")
     dirs.mkdir(tree, tree.root, b"new", 0o755, ROOT)
-    listed = {entry.name.decode(): entry.number for entry in readdir.read_directory(tree, tree.root, 2)}
+    listed = {name.decode(): number for name, _, _, number in readdir.read_directory(tree, tree.root, 2)}
     assert listed == {name: find(tree, name).number for name in ("sub", "file", "link", "new")}

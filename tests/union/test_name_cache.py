@@ -12,7 +12,6 @@ from cowfs import linux
 from cowfs.union import dirs, files, name_cache, rename
 from cowfs.union.lookup import lookup
 from cowfs.union.readdir import read_directory
-from cowfs.union.rename import Name
 from cowfs.union.tree import Tree
 from tests.union.conftest import ROOT, MakeTree, directory, find
 
@@ -54,11 +53,11 @@ def test_names_made_in_every_way_are_found(tree: Tree) -> None:
     dirs.mkdir(tree, parent, b"made", 0o755, ROOT)
     files.symlink(tree, parent, b"link", b"target", ROOT)
     files.link(tree, find(tree, "d/created"), parent, b"linked")
-    rename.rename(tree, Name(parent, b"created"), Name(parent, b"moved"))
-    rename.rename(tree, Name(parent, b"below"), Name(directory(find(tree, "d/made")), b"below"))
+    rename.rename(tree, (parent, b"created"), (parent, b"moved"))
+    rename.rename(tree, (parent, b"below"), (directory(find(tree, "d/made")), b"below"))
     assert all(is_shown(tree, f"d/{name}") for name in ("made", "link", "linked", "moved", "made/below", "file"))
     assert not any(is_shown(tree, f"d/{name}") for name in ("created", "below"))
-    shown = {entry.name for entry in read_directory(tree, parent, 2)}
+    shown = {name for name, *_ in read_directory(tree, parent, 2)}
     assert shown == {b"made", b"link", b"linked", b"moved", b"file"}
 
 
@@ -78,12 +77,12 @@ def test_names_read_in_the_middle_of_a_change_are_those_after_it(
         (lambda: dirs.mkdir(tree, parent, b"made", 0o755, ROOT), "made"),
         (lambda: files.symlink(tree, parent, b"link", b"target", ROOT), "link"),
         (lambda: files.link(tree, find(tree, "d/one"), parent, b"linked"), "linked"),
-        (lambda: rename.rename(tree, Name(parent, b"one"), Name(parent, b"two")), "two"),
-        (lambda: rename.rename(tree, Name(parent, b"made"), Name(parent, b"moved")), "moved"),
-        (lambda: rename.rename(tree, Name(parent, b"file"), Name(parent, b"renamed")), "renamed"),
-        (lambda: rename.rename(tree, Name(parent, b"two"), Name(parent, b"file")), "file"),
+        (lambda: rename.rename(tree, (parent, b"one"), (parent, b"two")), "two"),
+        (lambda: rename.rename(tree, (parent, b"made"), (parent, b"moved")), "moved"),
+        (lambda: rename.rename(tree, (parent, b"file"), (parent, b"renamed")), "renamed"),
+        (lambda: rename.rename(tree, (parent, b"two"), (parent, b"file")), "file"),
         (lambda: files.link(tree, find(tree, "d/other"), parent, b"again"), "again"),
-        (lambda: rename.rename(tree, Name(parent, b"link"), Name(parent, b"again"), linux.RENAME_EXCHANGE), "link"),
+        (lambda: rename.rename(tree, (parent, b"link"), (parent, b"again"), linux.RENAME_EXCHANGE), "link"),
     ]
     for change, name in changes:
         tree.names.forget(parent)
@@ -96,7 +95,7 @@ def test_names_read_in_the_middle_of_a_change_are_those_after_it(
     files.unlink(tree, parent, b"other")
     parent.dentries.clear()
     assert not is_shown(tree, "d/other")
-    shown = {entry.name for entry in read_directory(tree, parent, 2)}
+    shown = {name for name, *_ in read_directory(tree, parent, 2)}
     assert shown == {b"created", b"link", b"linked", b"moved", b"renamed", b"file", b"again"}
 
 

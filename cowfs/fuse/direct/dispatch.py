@@ -73,6 +73,7 @@ class Dispatcher:
         self.lock = threading.Lock()
         self._debug = settings.debug
         self._counters = settings.counters
+        self._requests, self._nanoseconds = settings.counters.requests, settings.counters.nanoseconds
         self._slow = SlowWork(tree)
         self.handlers = Handlers(tree, settings, self._slow, self._interrupt)
         self._table = self.handlers.table
@@ -102,29 +103,30 @@ class Dispatcher:
         started = time.perf_counter_ns()
         if opcode >= OPCODE_LIMIT:
             opcode = 0  # no such opcode: answered and counted as unknown
-        self._answer(to, opcode, unique, node, message, length)
-        self._counters.requests[opcode] += 1
-        self._counters.nanoseconds[opcode] += time.perf_counter_ns() - started
-
-    def _answer(self, to: Replies, opcode: int, unique: int, node: int, message: Message, length: int) -> None:
-        if self._debug is not None:
-            self._debug(self.handlers.describe(memoryview(message)[:length]))
+        debug = self._debug
+        if debug is not None:
+            debug(self.handlers.describe(memoryview(message)[:length]))
         try:
             body = self._table[opcode](node, message)
+        except OSError as problem:
+            if self._slow.may_only_look_full(problem):
+                self._start_again(problem, to, opcode, unique, node, message, length)
+            else:
+                self._reply(to.reply, unique, b"", problem.errno or errno.EIO)
         except TakesLongError as slow:
             self._start(unique, opcode, slow.work, to, message)
-        except (CopyUpNeeded, OSError) as problem:
-            if isinstance(problem, OSError) and not self._slow.may_only_look_full(problem):
-                self._reply(to.reply, unique, b"", problem.errno or errno.EIO)
-                return
-            again = partial(self._table[opcode], node, bytes(memoryview(message)[:length]))
-            self._start(unique, opcode, partial(self._slow.finish, again, problem), to, message)
+        except CopyUpNeeded as problem:
+            self._start_again(problem, to, opcode, unique, node, message, length)
         except Exception as error:  # whatever a handler does wrong must not end the mount
             self._log_defect(opcode, error)
             self._reply(to.reply, unique, b"", errno.EIO)
         else:
             if body is not None:
-                self._reply(to.reply, unique, body)
+                if debug is not None:
+                    debug(messages.describe_reply(unique, 0, len(body)))
+                to.reply(unique, body)
+        self._requests[opcode] += 1
+        self._nanoseconds[opcode] += time.perf_counter_ns() - started
 
     def _reply(self, give: GiveReply, unique: int, body: bytes | memoryview, number: int = 0) -> None:
         if self._debug is not None:
@@ -138,6 +140,19 @@ class Dispatcher:
             self._debug("".join(traceback.format_exception(error)))
 
     # Requests that take long
+
+    def _start_again(
+        self,
+        problem: CopyUpNeeded | OSError,
+        to: Replies,
+        opcode: int,
+        unique: int,
+        node: int,
+        message: Message,
+        length: int,
+    ) -> None:
+        again = partial(self._table[opcode], node, bytes(memoryview(message)[:length]))
+        self._start(unique, opcode, partial(self._slow.finish, again, problem), to, message)
 
     def _start(self, unique: int, opcode: int, work: Work, to: Replies, message: Message) -> None:
         self._counters.slow += 1

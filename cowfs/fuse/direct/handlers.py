@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from errno import ENOENT, ENOSYS, ENOTDIR, ENOTTY, ENXIO
 from functools import partial
 
@@ -31,7 +31,7 @@ from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.observer import Observer, observed
 from cowfs.fuse.protocol import abi, file_flags, messages, negotiation
 from cowfs.fuse.protocol.abi import InitFlag
-from cowfs.fuse.protocol.messages import HEADER_SIZE, NEGATIVE_ENTRY, NO_ENTRY, dirent, dirent_size
+from cowfs.fuse.protocol.messages import HEADER_SIZE, NEGATIVE_ENTRY, NO_ENTRY, dirent
 from cowfs.fuse.protocol.opcodes import OPCODE_LIMIT, Opcode
 from cowfs.fuse.slow import Reply, SlowWork, TakesLongError
 from cowfs.fuse.statistics import STATISTICS_NAME
@@ -47,7 +47,6 @@ from cowfs.union.attrs import (
 from cowfs.union.nodes import Directory, Node
 from cowfs.union.readdir import Entry, note_reading, read_directory
 from cowfs.union.readdir_order import OrderedDirectories
-from cowfs.union.rename import Name
 from cowfs.union.tree import Tree
 
 Handler = Callable[[int, Message], Reply]
@@ -56,6 +55,7 @@ ROOT_NAME = "root"
 ROOT_ALIAS = 1 << 32
 """The kernel's number for the union's root when that is not the FUSE root; node numbers have 32 bits."""
 
+_DOTS = (b".", b"..")
 _OPENED = abi.OPEN_OUT.pack(0, abi.FOPEN_KEEP_CACHE | abi.FOPEN_NOFLUSH, 0)
 
 
@@ -143,15 +143,12 @@ class Handlers:
         node.lookups += 1
         return messages.entry(attributes)
 
-    def _named_entry(self, directory: Directory, name: bytes) -> bytes:
-        """The reply for a name that has to be looked up."""
-        return self._new_entry(lookup_attributes(self.tree, directory, name))
-
     def lookup(self, number: int, message: Message) -> Reply:
         try:
-            return self._named_entry(self._directory(number), name_at(message, HEADER_SIZE))
+            found = lookup_attributes(self.tree, self._directory(number), name_at(message, HEADER_SIZE))
         except FileNotFoundError:
-            return NEGATIVE_ENTRY
+            found = None
+        return NEGATIVE_ENTRY if found is None else self._new_entry(found)
 
     def _lookup_root(self, number: int, message: Message) -> Reply:
         if number != abi.ROOT_ID:
@@ -224,8 +221,7 @@ class Handlers:
     def _rename(self, source: int, target: int, flags: int, message: Message, names_at: int) -> Reply:
         old = name_at(message, names_at)
         new = name_at(message, names_at + len(old) + 1)
-        from_name, to_name = Name(self._directory(source), old), Name(self._directory(target), new)
-        rename.rename(self.tree, from_name, to_name, flags)
+        rename.rename(self.tree, (self._directory(source), old), (self._directory(target), new), flags)
         return b""
 
     def readlink(self, number: int, _: Message) -> Reply:
@@ -241,9 +237,9 @@ class Handlers:
         return messages.statx(get_attributes(self.tree, node), birth_time(self.tree, node))
 
     def setattr(self, number: int, message: Message) -> Reply:
-        fields = abi.SetattrIn._make(abi.SETATTR_IN.unpack_from(message, HEADER_SIZE))
-        wanted = attribute_changes(fields)
-        wanted.changer = changer_of(message)
+        wanted = attribute_changes(abi.SetattrIn._make(abi.SETATTR_IN.unpack_from(message, HEADER_SIZE)))
+        if wanted.kill_privileges or not is_root(message):
+            wanted.changer = changer_of(message)
         return messages.attr(set_attributes(self.tree, self._node(number), wanted))
 
     def statfs(self, _: int, __: Message) -> Reply:
@@ -367,10 +363,11 @@ class Handlers:
         handle, cookie, size, _, _, _, _ = abi.READ_IN.unpack_from(message, HEADER_SIZE)
         records: list[bytes] = []
         for name, next_cookie, mode_type, child in self._entries(self._directory(number), handle, cookie):
-            size -= dirent_size(name)
+            record = dirent(name, next_cookie, child, mode_type)
+            size -= len(record)
             if size < 0:
                 break
-            records.append(dirent(name, next_cookie, child, mode_type))
+            records.append(record)
         return b"".join(records)
 
     def readdirplus(self, number: int, message: Message) -> Reply:
@@ -380,17 +377,16 @@ class Handlers:
         entry_size = len(NO_ENTRY)
         records: list[bytes] = []
         for name, next_cookie, mode_type, child in self._entries(directory, handle, cookie):
-            size -= entry_size + dirent_size(name)
+            record = dirent(name, next_cookie, child, mode_type)
+            size -= entry_size + len(record)
             if size < 0:
                 break
-            if name in (b".", b".."):
-                records.append(NO_ENTRY)
-            else:
-                try:
-                    records.append(self._named_entry(directory, name))
-                except OSError:
-                    records.append(NO_ENTRY)
-            records.append(dirent(name, next_cookie, child, mode_type))
+            found: tuple[Node, Attributes] | None = None
+            if name not in _DOTS:
+                with suppress(OSError):
+                    found = lookup_attributes(self.tree, directory, name, remember=False)
+            records.append(NO_ENTRY if found is None else self._new_entry(found))
+            records.append(record)
         return b"".join(records)
 
     # Flags of files

@@ -147,11 +147,13 @@ class DirectEngine:
         """Answers requests until none has come for a while, or the mount is gone."""
         fd, buffer, buffers, readv = self._fd, self._buffer, [self._buffer], os.readv
         clock, unpack_header = time.perf_counter_ns, abi.IN_HEADER.unpack_from
-        answer, replies, has_request = self._dispatcher.answer, self._replies, self._has_request
+        answer, replies = self._dispatcher.answer, self._replies
+        poll, slow_requests = self._poll, self._dispatcher.slow_requests
         init = int(Opcode.INIT)
         deadline = clock() + BURST_NS
         last_thread, streak = self._last_thread, self._streak
-        while has_request(linger_ms):
+        # As long as waiting here is cheaper than leaving it to trio; by which threads with slow requests report.
+        while poll(0 if slow_requests else linger_ms):
             try:
                 length = readv(fd, buffers)
             except OSError as error:
@@ -189,12 +191,6 @@ class DirectEngine:
         self._ended = True
         if error.errno != errno.ENODEV:
             self._problem = f"reading /dev/fuse failed: {error.strerror}"
-
-    def _has_request(self, linger_ms: int) -> bool:
-        """Waits for a request, as long as that is cheaper than leaving the wait to trio."""
-        if self._dispatcher.slow_requests:
-            return bool(self._poll(0))  # their threads report through trio
-        return bool(self._poll(linger_ms))
 
     def _register_queues(self, queues: Queues) -> None:
         try:

@@ -59,6 +59,8 @@ _HEADER_ROOM = mmap.PAGESIZE
 """Before the payload: the header, the two iovec, and at the end, where a message can be made whole in place."""
 _PLACE_SIZE = _HEADER_ROOM + MAX_WRITE
 
+_WRITE = int(Opcode.WRITE)
+
 _log = logging.getLogger("cowfs")
 
 
@@ -176,7 +178,8 @@ class _Worker(threading.Thread):
         ring.queue(entry(IORING_OP_READ, self._wake, _WAKE, address=self._wake_address, length=8))
 
     def _serve(self, ring: Ring, places: list[_Place]) -> None:
-        enter, lock = ring.enter, self._dispatcher.lock
+        enter, lock, answer = ring.enter, self._dispatcher.lock, self._dispatcher.answer
+        unpack_header, read = abi.IN_HEADER.unpack_from, int(Opcode.READ)
         while not self._ending:
             for tag, result in enter(1):
                 if result < 0:
@@ -190,24 +193,25 @@ class _Worker(threading.Thread):
                     self._await_wake(ring)
                 else:
                     place = places[tag]
-                    unique = abi.IN_HEADER.unpack_from(place.header)[2]
+                    length, opcode, unique, node, _, _, _, _, _ = unpack_header(place.header)
                     try:
+                        message = place.message(opcode, length)
                         with lock:
-                            self._answer(place)
+                            if opcode == read or not self._bound:
+                                self._prepare(place, opcode)
+                            answer(place, opcode, unique, node, message, length)
                     except Exception as error:  # must not end the thread, for which other callers would wait
                         _log.error("a request failed unexpectedly: %s: %s", type(error).__name__, error)
                         place.reply(unique, b"", errno.EIO)
 
-    def _answer(self, place: _Place) -> None:
-        length, opcode, unique, node, _, _, _, _, _ = abi.IN_HEADER.unpack_from(place.header)
-        message = place.message(opcode, length)
+    def _prepare(self, place: _Place, opcode: int) -> None:
+        """Content is read to where the reply goes; and the thread is bound, or not."""
         near = True
         if opcode == Opcode.READ:
             self._dispatcher.handlers.read_buffer = place.payload
             near = _SIZE.unpack_from(place.header, _READ_SIZE_AT)[0] < READ_AHEAD
         if near != self._bound:
             self._bind(near)
-        self._dispatcher.answer(place, opcode, unique, node, message, length)
 
     def _bind(self, bound: bool) -> None:
         """To its processor, or to none."""
@@ -251,7 +255,7 @@ class _Place:
         (size,) = _SIZE.unpack_from(self.header, _SIZE_AT)
         end = _OPERATION_AT + length - HEADER_SIZE - size
         operation = self.header[_OPERATION_AT:end]
-        if opcode != Opcode.WRITE:
+        if opcode != _WRITE:
             return b"".join((self._whole_header, operation, self.payload[:size]))
         # What is written is not copied, the little before it is put before it.
         start = _HEADER_ROOM - HEADER_SIZE - len(operation)

@@ -194,11 +194,10 @@ def statx(attributes: Attributes, birth_time: int | None) -> bytes:
 def dirent(name: bytes, cookie: int, number: int, mode_type: int) -> bytes:
     """One READDIR record; `mode_type` is the S_IFMT part of a mode."""
     length = len(name)
-    return _pack_dirent(number, cookie, length, mode_type >> 12) + name + bytes(-length & 7)
+    return _pack_dirent(number, cookie, length, mode_type >> 12) + name + _PADDING[length & 7]
 
 
-def dirent_size(name: bytes) -> int:
-    return abi.DIRENT.size + (len(name) + 7 & ~7)
+_PADDING = [bytes(-length & 7) for length in range(8)]
 
 
 def statfs(blocks: int, free: int, available: int, files: int, files_free: int, block: int, fragment: int) -> bytes:

@@ -20,6 +20,8 @@ from builder.store import dependency_layers
 
 USAGE = "cowbuild build [OPTIONS] [PACKAGE...]"
 
+HALF_OF_MEMORY = "50%"
+
 DESCRIPTION = """\
 Build a source package in a session over a base. Exit codes as sbuild's: 0 successful or skipped, 1 failed, 2 attempted
 (the package's build failed) or asked for what makes no sense, 3 given back (the package is not to blame).
@@ -129,6 +131,20 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--debbuildopts", metavar="OPTIONS", type=str.split, default=[], help="separated by blanks")
     group.add_argument(
         "--build-path", dest="build_place", metavar="DIR", default=PLACE, help=f"in the session; default: {PLACE}"
+    )
+    group.add_argument(
+        "--in-union",
+        metavar="DIR,DIR",
+        type=comma_list,
+        default=(),
+        help="build, tmp: the build tree, /tmp; by themselves they are plain directories beside the layer",
+    )
+    group.add_argument(
+        "--build-in-memory",
+        metavar="SIZE",
+        nargs="?",
+        const=HALF_OF_MEMORY,
+        help="the session, at most so much, as 4G or 50%%; default: half of the memory; SIZE after a =",
     )
     group.add_argument("--uploader", "-e", metavar="NAME", help="the .changes' Changed-By")
     group.add_argument(

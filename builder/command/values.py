@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+from builder.build.job import IN_UNION
 from builder.command.configuration import Settings
 from builder.debian import depends
 from builder.problems import Misuse
@@ -82,5 +83,7 @@ CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "profiles": _matching(r"[a-z0-9][a-z0-9+.-]*", "the name of a build profile"),
     "mirror": _matching(r"[a-z][a-z0-9+.-]*:\S+", "an address as in sources.list"),
     "quota": _matching(r"(?=.*\d)(?i:(\d+[KMGT]?(i?B)?)?([,:]\d*)?)", "as 4G, 4G,100000 or ,100000"),
+    "in_union": _matching("|".join(IN_UNION), " or ".join(IN_UNION)),
+    "build_in_memory": _matching(r"[1-9]\d{0,11}[KMGTkmgt]?|[1-9]\d?%|100%", "as 4G or 50%"),
     "output": _matching(r".+", "a directory"),
 }

@@ -245,7 +245,9 @@ def opened(
     ):
         own = (place if writing is None else writing.parent) / own_directories.NAME
         session = Session(mount, architecture, log, network, own)
-        session.prepare()
+        # Layers were sessions, and prepared.
+        if not layers and writing is None:
+            session.prepare()
         yield session
 
 

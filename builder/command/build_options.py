@@ -14,13 +14,11 @@ from typing import Any
 from builder.build import cross, hooks, obtain
 from builder.build.binnmu import Rebuild
 from builder.build.job import PLACE, PURGE, TESTERS, BuildOptions, Test
-from builder.command.arguments import YES_OR_NO, comma_list, path, path_of
+from builder.command.arguments import HALF_OF_MEMORY, YES_OR_NO, comma_list, path, path_of
 from builder.debian import architectures
 from builder.store import dependency_layers
 
 USAGE = "cowbuild build [OPTIONS] [PACKAGE...]"
-
-HALF_OF_MEMORY = "50%"
 
 DESCRIPTION = """\
 Build a source package in a session over a base. Exit codes as sbuild's: 0 successful or skipped, 1 failed, 2 attempted

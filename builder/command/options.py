@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.command import configuration, values
-from builder.command.arguments import YES_OR_NO
-from builder.command.build_options import HALF_OF_MEMORY
+from builder.command.arguments import HALF_OF_MEMORY, YES_OR_NO
 from builder.command.verbs import VERBS
 from cowfs import __version__
 

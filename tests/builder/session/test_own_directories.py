@@ -90,7 +90,7 @@ def test_a_build_path_with_something_in_it_stays_in_the_union(work: Workplace) -
 @pytest.mark.skipif(os.uname().machine != "x86_64", reason="written with this machine's system calls")
 @pytest.mark.parametrize("namespace", ["--user-namespace", "--no-user-namespace"])
 def test_root_inside_opens_nothing_of_the_disk_by_its_handle(work: Workplace, namespace: str) -> None:
-    command = [*COWBUILD, namespace, "run", work.base.path, "--", "perl", "-e", BY_HANDLE]
+    command = [*COWBUILD, namespace, "run", str(work.base.path), "--", "perl", "-e", BY_HANDLE]
     assert subprocess.run(command, env=work.environment, check=False).returncode == 5
 
 

@@ -12,6 +12,7 @@ import argparse
 import json
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +23,7 @@ from benchmarks.inputs import debian
 from benchmarks.isolation import alone, in_a_namespace
 from benchmarks.requests import requests, since
 from benchmarks.results import machine, say
+from benchmarks.workloads.build import plain_directories
 from builder.debian.apt import machine_suite
 
 BASELINE = Path(__file__).with_name("baseline.json")
@@ -46,6 +48,8 @@ class Workload(NamedTuple):
     """Run by a shell in the session's root."""
     proof: str
     """Run afterwards, and not counted: fails when the script had not its effect."""
+    plain: bool = False
+    """With the plain directories /build and /tmp of a session of cowbuild."""
 
 
 WORKLOADS = {
@@ -59,6 +63,9 @@ WORKLOADS = {
     ),
     "install": Workload("dpkg -i /guard/package.deb >/dev/null", "test -e /usr/share/guard/d39/f49"),
     "compile": Workload("make -s -C /guard/project -j1", "/guard/project/project"),
+    "build": Workload(
+        "cp -r /guard/project /build; make -s -C /build/project -j1", "/build/project/project", plain=True
+    ),
 }
 
 
@@ -86,12 +93,16 @@ def make_base(source: Path, base: Path) -> None:
 def count(base: Path, place: Path, workload: Workload) -> Counts:
     """The requests of one workload in a mount of its own."""
     environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C"}
-    with CANDIDATES["cowfs"].session(base, place) as session:
+    with ExitStack() as stack:
+        session = stack.enter_context(CANDIDATES["cowfs"].session(base, place))
+        if workload.plain:
+            (session.root / "build").mkdir()
+            stack.enter_context(plain_directories(session))
         before = requests(session.root)
         session.run("sh", "-e", "-c", workload.script, chroot=[], environment=environment)
         counts = since(before, requests(session.root))
         session.run("sh", "-e", "-c", workload.proof, chroot=[], environment=environment)
-    return counts
+        return counts
 
 
 def fewest(base: Path, place: Path, workload: Workload, enough: float) -> Counts:

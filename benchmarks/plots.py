@@ -18,9 +18,16 @@ COLOURS = {
     "cowfs-pyfuse3": ENGINE,
     "overlayfs": KERNEL,
     "overlayfs-volatile": "#5d6d7e",
+    "overlayfs-plain": "#85929e",
 }
 
-GLANCE_COLOURS = {"cowfs": OURS, "cowfs-device": DEVICE, "fuse-overlayfs": "#7f8c8d", "copy": "#d5dbdb"}
+GLANCE_COLOURS = {
+    "cowfs": OURS,
+    "cowfs-device": DEVICE,
+    "overlayfs-plain": COLOURS["overlayfs-plain"],
+    "fuse-overlayfs": "#7f8c8d",
+    "copy": "#d5dbdb",
+}
 GLANCE = {
     "build of hello": ("hello-j2", "tmpfs", "build, s"),
     "build of redis": ("redis-j2", "tmpfs", "build, s"),

@@ -39,7 +39,7 @@ class Part(NamedTuple):
 
 _HELLO = partial(build.run, package=build.CONFIGURE_HEAVY)
 _REDIS = partial(build.run, package=build.COMPILE_HEAVY, options="nocheck")
-_FEW = ("cowfs", "cowfs-device", "overlayfs")
+_FEW = ("cowfs", "cowfs-device", "overlayfs", "overlayfs-plain")
 
 PARTS = {
     "sessions": Part(sessions.TITLE, sessions.SECONDS, 3, sessions.run, quick=True),
@@ -50,10 +50,10 @@ PARTS = {
     "parallel": Part(parallel.TITLE, parallel.SECONDS, 3, parallel.run),
     "growth": Part(growth.TITLE, growth.SECONDS, 3, growth.run, quick=True),
     "install": Part("apt-get installs the build dependencies of cmake", 300, 5, partial(install.run, package="cmake")),
-    "hello-j2": Part("Build of hello, -j2", 420, 5, partial(_HELLO, jobs=2, names=(*_FEW, "fuse-overlayfs"))),
-    "hello-j1": Part("Build of hello, -j1", 110, 2, partial(_HELLO, jobs=1, names=_FEW)),
-    "redis-j2": Part("Build of redis, -j2", 420, 5, partial(_REDIS, jobs=2, names=_FEW)),
-    "redis-j1": Part("Build of redis, -j1", 200, 1, partial(_REDIS, jobs=1, names=_FEW)),
+    "hello-j2": Part("Build of hello, -j2", 600, 5, partial(_HELLO, jobs=2, names=(*_FEW, "fuse-overlayfs"))),
+    "hello-j1": Part("Build of hello, -j1", 150, 2, partial(_HELLO, jobs=1, names=_FEW)),
+    "redis-j2": Part("Build of redis, -j2", 560, 5, partial(_REDIS, jobs=2, names=_FEW)),
+    "redis-j1": Part("Build of redis, -j1", 270, 1, partial(_REDIS, jobs=1, names=_FEW)),
 }
 GUEST_TREE_FILES = 4000
 GUEST_PARTS = {

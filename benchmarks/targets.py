@@ -43,14 +43,14 @@ _OPERATIONS = (
 )
 
 TARGETS = (
-    Target("build of hello, over overlayfs", "hello-j2", "tmpfs", "build, s", "overlayfs", 1.08),
+    Target("build of hello, over overlayfs", "hello-j2", "tmpfs", "build, s", "overlayfs", 1.03),
     Target("build of hello, over fuse-overlayfs", "hello-j2", "tmpfs", "build, s", "fuse-overlayfs", 0.80),
-    Target("build of redis -j2, over overlayfs", "redis-j2", "tmpfs", "build, s", "overlayfs", 1.04),
+    Target("build of redis -j2, over overlayfs", "redis-j2", "tmpfs", "build, s", "overlayfs", 1.02),
     Target("apt-get install, over overlayfs with fsync", "install", "ext4", "apt-get install, s", "overlayfs", 0.9),
     Target(
         "apt-get install, over overlayfs volatile", "install", "ext4", "apt-get install, s", "overlayfs-volatile", 1.3
     ),
-    Target("requests of a build of hello", "hello-j2", "tmpfs", "requests", "", 40_000),
+    Target("requests of a build of hello", "hello-j2", "tmpfs", "requests", "", 10_000),
     *(
         Target(f"{name.removesuffix(', us')}, over fuse-overlayfs", "operations", "tmpfs", name, "fuse-overlayfs", 1.0)
         for name in _OPERATIONS

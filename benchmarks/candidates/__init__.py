@@ -8,7 +8,7 @@ from benchmarks.candidates.cowfs import Cowfs, CowfsOnDevice, CowfsOnPyfuse3
 from benchmarks.candidates.fuse_overlayfs import FuseOverlayfs
 from benchmarks.candidates.interface import Candidate
 from benchmarks.candidates.lvm import LvmClassic, LvmThin
-from benchmarks.candidates.overlayfs import Overlayfs, OverlayfsVolatile
+from benchmarks.candidates.overlayfs import Overlayfs, OverlayfsPlain, OverlayfsVolatile
 from benchmarks.candidates.plain_copy import Copy, Reflink
 from benchmarks.candidates.tarball import Tarball
 from benchmarks.candidates.unionfs_fuse import UnionfsFuse
@@ -21,6 +21,7 @@ CANDIDATES: dict[str, Candidate] = {
         CowfsOnPyfuse3(),
         Overlayfs(),
         OverlayfsVolatile(),
+        OverlayfsPlain(),
         FuseOverlayfs(),
         UnionfsFuse(),
         Copy(),

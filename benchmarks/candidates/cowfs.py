@@ -14,6 +14,7 @@ class Cowfs(MountedCandidate):
     name = "cowfs"
     needs = Needs("none", "/dev/fuse open to users; the fastest with FUSE over io_uring switched on")
     engine = "direct"
+    plain_directories = True  # as in cowbuild
 
     def start(self, base: Path, layer: Path, root: Path) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "cowfs", "-f", "--engine", self.engine, "--layer", str(layer)]

@@ -65,6 +65,8 @@ class Candidate(ABC):
     """What must be on PATH."""
     own_base: ClassVar[bool] = False
     """`prepared` makes a base of its own, on the file system of the sessions; for each measurement anew."""
+    plain_directories: ClassVar[bool] = False
+    """Packages are built in a plain directory beside the layer, and /tmp is one; not in what is copied on write."""
 
     def why_not(self, ground: Path) -> str | None:
         """Why it cannot run here, or with its files below `ground`; None when it can."""

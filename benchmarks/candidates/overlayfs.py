@@ -23,3 +23,10 @@ class OverlayfsVolatile(Overlayfs):
 
     name = "overlayfs-volatile"
     extra = ",volatile"
+
+
+class OverlayfsPlain(Overlayfs):
+    """With a directory of the disk to build in, as sbuild's profile for schroot has it, and one for /tmp."""
+
+    name = "overlayfs-plain"
+    plain_directories = True

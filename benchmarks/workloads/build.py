@@ -1,5 +1,6 @@
 """A real package built in a chroot, from the unpacking of its source to the .debs: wall time, and cowfs's requests.
 
+Candidates of which that is said (`plain_directories`) build in a plain directory, and have one for /tmp.
 hello does little but run its configure script, redis compiles; each as an ordinary user, with one job and with two.
 """
 
@@ -11,13 +12,15 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from benchmarks.bench import Bench, Task
+from benchmarks.candidates.interface import Session
 from benchmarks.inputs import package_base
 from benchmarks.requests import requests, since
 from benchmarks.results import Figures
+from builder.session import own_directories
 
 CONFIGURE_HEAVY, COMPILE_HEAVY = "hello", "redis"
 BUILDER = 1000
@@ -40,8 +43,11 @@ def run(bench: Bench, package: str, jobs: int, names: Sequence[str], options: st
         subprocess.run(["cp", "-a", str(cached), str(base)], check=True)
 
     def measure(task: Task) -> Figures:
-        with task.candidate.session(task.base, task.place) as session:
-            return build(session.root, source, jobs, options)
+        candidate = task.candidate
+        with candidate.session(task.base, task.place) as session:
+            (session.root / "build").mkdir()
+            with plain_directories(session) if candidate.plain_directories else nullcontext():
+                return build(session.root, source, jobs, options)
 
     bench.results.details |= {"package": next(source.glob("*.dsc")).stem, "jobs": jobs, "options": options}
     bench.over_a_base({"tmpfs": names}, make_base, measure)
@@ -50,7 +56,6 @@ def run(bench: Bench, package: str, jobs: int, names: Sequence[str], options: st
 def build(root: Path, source: Path, jobs: int, options: str = "") -> Figures:
     """Builds in the mounted base, as an ordinary user. RuntimeError with the log's end if no .deb came out."""
     place = root / "build"
-    place.mkdir()
     shutil.copytree(source, place / "source", ignore=shutil.ignore_patterns("apt"))
     for path in (place, *place.rglob("*")):
         os.chown(path, BUILDER, BUILDER)
@@ -78,6 +83,19 @@ def build(root: Path, source: Path, jobs: int, options: str = "") -> Figures:
 def children_seconds() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+@contextmanager
+def plain_directories(session: Session) -> Iterator[None]:
+    """/build and /tmp, both empty, as cowbuild has them. RuntimeError where they cannot be so."""
+    own = session.place / "own"
+    paths = ("/build", "/tmp")
+    if why := "".join(own_directories.add(session.root, own, path) for path in paths):
+        raise RuntimeError(f"/build and /tmp are not plain: {why}")
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", *(f"{session.root}{path}" for path in paths)], check=True)
 
 
 @contextmanager

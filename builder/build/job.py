@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from builder.debian.dsc import read
 from builder.log import BuildLog
 from builder.problems import Misuse, Problem, Unobtainable
 from builder.process import TimedOut, logged
+from builder.session import own_directories
 from builder.session.session import BUILDER, Session, opened
 from builder.store import dependency_layers
 
@@ -31,6 +32,9 @@ PURGE = ("always", "successful", "never")
 
 # In the order in which sbuild runs them.
 TESTERS = ("lintian", "piuparts", "autopkgtest")
+
+IN_UNION = {"build": "the build tree", "tmp": "/tmp"}
+"""What `--in-union` names."""
 
 NO_REBUILD = Rebuild()
 
@@ -74,6 +78,10 @@ class BuildOptions:
     time_limit: float | None = None
     silence_limit: float | None = None
     build_place: str = PLACE
+    in_union: tuple[str, ...] = ()
+    """Which directories of the session's own go through the union all the same: of IN_UNION."""
+    build_in_memory: str | None = None
+    """How much of it, as tmpfs(5) has sizes."""
     rebuild: Rebuild = NO_REBUILD
     uploader: str | None = None
     extra_packages: tuple[Path, ...] = ()
@@ -136,6 +144,7 @@ class Job:
         self.build_architecture = base_facts.architecture(options.base)
         self.architecture = options.host or self.build_architecture
         self._session: Session | None = None
+        self._in_union: Collection[str] = ()
         self.stage = "create-session"
         self.result: artifacts.Artifacts | None = None
 
@@ -170,18 +179,39 @@ class Job:
         conditions: Sequence[str] = (),
         *,
         traced: bool = False,
+        in_union: Collection[str] = (),
+        memory: str | None = None,
     ) -> Iterator[None]:
-        """A session over the base and the frozen layers on it; `directory` is its own."""
+        """A session over the base and the frozen layers on it; `directory` is its own.
+
+        Test conditions are the union's, so everything goes through it under them.
+        """
         with ExitStack() as stack:
+            around = self._session, self._in_union
+            stack.callback(self._work_in, *around)
             with self.part("create-session", Status.GIVEN_BACK):
                 session = stack.enter_context(
-                    opened(self.options.base, directory, self.log, layers, traced=traced, conditions=conditions)
+                    opened(
+                        self.options.base,
+                        directory,
+                        self.log,
+                        layers,
+                        traced=traced,
+                        conditions=conditions,
+                        memory=memory,
+                    )
                 )
-            around, self._session = self._session, session
-            try:
-                yield
-            finally:
-                self._session = around
+                self._work_in(session, IN_UNION if conditions else {*in_union, *self.options.in_union})
+                self._make_plain("tmp", own_directories.TEMPORARY)
+            yield
+
+    def _work_in(self, session: Session | None, in_union: Collection[str]) -> None:
+        self._session, self._in_union = session, in_union
+
+    def _make_plain(self, name: str, path: str) -> None:
+        """Make a directory of the session, by its name in IN_UNION, a plain one of the disk where that may be."""
+        if name not in self._in_union and (why := own_directories.add(self.session.root, self.session.own, path)):
+            self.log.line(f"{path} stays in the union: {why}")
 
     @property
     def place(self) -> str:
@@ -191,6 +221,7 @@ class Job:
     def make_place(self) -> None:
         """Make the directory for the source and what is made of it, in the session, for the builder."""
         hostile_tree.make_directory(self.session.root, self.place.lstrip("/"), (BUILDER.uid, BUILDER.gid))
+        self._make_plain("build", self.place)
 
     @property
     def build_directory(self) -> str:
@@ -242,6 +273,8 @@ def check_request(options: BuildOptions) -> None:
         raise Misuse(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ - /")
     if options.layered and options.purge_session != "always":
         raise Misuse("With --trace or --twice no session can be kept", "Leave out --purge-session")
+    if options.build_in_memory and options.purge_session != "always":
+        raise Misuse("With --build-in-memory no session can be kept", "Leave out --purge-session")
     if options.host is not None and {"piuparts", "autopkgtest"} & {test.program for test in options.tests}:
         raise Misuse(
             f"Packages for {options.host} cannot be run over this base", "Without --run-piuparts and --run-autopkgtest"

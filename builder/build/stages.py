@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -24,6 +23,7 @@ from builder.debian import apt, architectures, base_facts, depends, dsc
 from builder.log import BuildLog, timestamp
 from builder.problems import Interrupted, Problem, printable
 from builder.process import shown
+from builder.session import own_directories
 from builder.session.session import BUILDER, CONDITIONS, VARIABLES
 from builder.store import kept_sessions
 
@@ -72,6 +72,7 @@ def keep_session(job: Job, stage: str) -> None:
     try:
         name = kept_sessions.keep(
             layer,
+            job.directory / own_directories.NAME,
             stem=job.stem,
             package=f"{job.source.name} {job.source.version}",
             base=job.options.base,
@@ -91,7 +92,15 @@ def run_stages(job: Job) -> None:
         second: artifacts.Artifacts | None = None
         with dependency_layer(job) as layers:
             conditions = CONDITIONS[0] if job.options.twice else ()
-            with job.open_session(job.directory, layers, conditions, traced=job.options.trace):
+            with job.open_session(
+                job.directory,
+                layers,
+                conditions,
+                traced=job.options.trace,
+                # What is left in /tmp is in the trace's report.
+                in_union=["tmp"] if job.options.trace else [],
+                memory=job.options.build_in_memory,
+            ):
                 with commands_on_failure(job, "chroot-cleanup"):
                     if not layers:
                         get_ready(job)
@@ -118,7 +127,8 @@ def build_again(job: Job, layers: Sequence[Path]) -> artifacts.Artifacts:
     staging.mkdir(parents=True)
     fields = dict(job.summary.fields)
     job.summary.fields["Reproducible"] = "fail: the second build did not succeed"
-    with job.open_session(place, layers, CONDITIONS[1]), commands_on_failure(job, "chroot-cleanup"):
+    again = job.open_session(place, layers, CONDITIONS[1], memory=job.options.build_in_memory)
+    with again, commands_on_failure(job, "chroot-cleanup"):
         unpack(job)
         hack_version(job)
         commands(job, "starting-build")
@@ -166,7 +176,8 @@ def get_layer_ready(job: Job) -> None:
 def layer_of_this_build(job: Job) -> Path:
     place = job.directory / "dependencies"
     place.mkdir()
-    with job.open_session(place), commands_on_failure(job, "chroot-cleanup"):
+    # The layer is all that the build's session gets of it, with what commands of the user left in /tmp.
+    with job.open_session(place, in_union=["tmp"]), commands_on_failure(job, "chroot-cleanup"):
         get_ready(job)
     return place / "layer"
 
@@ -317,7 +328,9 @@ def unpack(job: Job) -> None:
 def check_space(job: Job) -> None:
     job.log.subsection("Check disk space")
     needed = 2 * job.source.size
-    free = shutil.disk_usage(job.directory).free
+    with hostile_tree.directory(job.session.root, job.place.lstrip("/")) as place:
+        space = os.fstatvfs(place)
+    free = space.f_bavail * space.f_frsize
     job.log.line(f"{free // 1024}k free, {needed // 1024}k needed at least")
     if free < needed:
         raise StageFailed("check-space", Status.GIVEN_BACK, "there is not enough disk space for the build")

@@ -8,6 +8,9 @@ from pathlib import Path
 
 from builder.problems import Misuse
 
+HALF_OF_MEMORY = "50%"
+"""What `--build-in-memory` means by itself, as tmpfs(5) has sizes."""
+
 YES_OR_NO = argparse.BooleanOptionalAction
 
 

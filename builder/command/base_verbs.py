@@ -53,6 +53,9 @@ def _add_work(verb: argparse.ArgumentParser) -> None:
     )
     verb.add_argument("--as-builder", action=YES_OR_NO, default=False, help="as the user who builds, not as root")
     verb.add_argument("--enable-network", action=YES_OR_NO, default=True)
+    verb.add_argument(
+        "--in-union", metavar="DIR", type=comma_list, default=(), help="tmp: /tmp, which by itself is a plain directory"
+    )
 
 
 def check_create(arguments: argparse.Namespace, outside: Outside) -> int:
@@ -144,6 +147,7 @@ def work(arguments: argparse.Namespace, inside: Inside) -> int:
         save=arguments.save,
         as_builder=arguments.as_builder,
         network=arguments.enable_network,
+        in_union=arguments.in_union,
     )
 
 

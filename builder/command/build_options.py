@@ -14,7 +14,7 @@ from typing import Any
 from builder.build import cross, hooks, obtain
 from builder.build.binnmu import Rebuild
 from builder.build.job import PLACE, PURGE, TESTERS, BuildOptions, Test
-from builder.command.arguments import YES_OR_NO, comma_list, path, path_of
+from builder.command.arguments import HALF_OF_MEMORY, YES_OR_NO, comma_list, path, path_of
 from builder.debian import architectures
 from builder.store import dependency_layers
 
@@ -129,6 +129,20 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--debbuildopts", metavar="OPTIONS", type=str.split, default=[], help="separated by blanks")
     group.add_argument(
         "--build-path", dest="build_place", metavar="DIR", default=PLACE, help=f"in the session; default: {PLACE}"
+    )
+    group.add_argument(
+        "--in-union",
+        metavar="DIR,DIR",
+        type=comma_list,
+        default=(),
+        help="build, tmp: the build tree, /tmp; by themselves they are plain directories beside the layer",
+    )
+    group.add_argument(
+        "--build-in-memory",
+        metavar="SIZE",
+        nargs="?",
+        const=HALF_OF_MEMORY,
+        help="the session, at most so much, as 4G or 50%%; default: half of the memory; SIZE after a =",
     )
     group.add_argument("--uploader", "-e", metavar="NAME", help="the .changes' Changed-By")
     group.add_argument(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from builder.command import configuration, values
-from builder.command.arguments import YES_OR_NO
+from builder.command.arguments import HALF_OF_MEMORY, YES_OR_NO
 from builder.command.verbs import VERBS
 from cowfs import __version__
 
@@ -63,6 +63,8 @@ def _joined(words: Sequence[str]) -> list[str]:
     for word in words:
         if joined and re.fullmatch(r"--[a-z-]+opts?", joined[-1]):
             joined[-1] += f"={word}"
+        elif word == "--build-in-memory" and "--" not in joined:
+            joined.append(f"{word}={HALF_OF_MEMORY}")  # what comes next is a package
         else:
             joined.append(word)
     return joined

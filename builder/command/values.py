@@ -69,6 +69,12 @@ def _relations(text: str) -> str | None:
     return None if wrong is None else f"must be relations as in Build-Depends, not {wrong!r}"
 
 
+def _own_directory(text: str) -> str | None:
+    from builder.build.job import IN_UNION  # much else with it, that no other option needs
+
+    return None if text in IN_UNION else f"must be {' or '.join(IN_UNION)}, not {text!r}"
+
+
 _suite = _matching(r"[A-Za-z0-9][A-Za-z0-9+._/-]*", "the name of a release")
 
 CHECKS: Mapping[str, Callable[[Any], str | None]] = {
@@ -82,5 +88,7 @@ CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     "profiles": _matching(r"[a-z0-9][a-z0-9+.-]*", "the name of a build profile"),
     "mirror": _matching(r"[a-z][a-z0-9+.-]*:\S+", "an address as in sources.list"),
     "quota": _matching(r"(?=.*\d)(?i:(\d+[KMGT]?(i?B)?)?([,:]\d*)?)", "as 4G, 4G,100000 or ,100000"),
+    "in_union": _own_directory,
+    "build_in_memory": _matching(r"[1-9]\d{0,11}[KMGTkmgt]?|[1-9]\d?%|100%", "as 4G or 50%"),
     "output": _matching(r".+", "a directory"),
 }

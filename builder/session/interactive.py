@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from builder import hostile_tree
 from builder.log import BuildLog
 from builder.problems import Problem
+from builder.session import own_directories
 from builder.session.sandbox import ROOT
 from builder.session.session import BUILDER, Session, opened
 from builder.store import bases, dependency_layers
@@ -73,14 +74,26 @@ def remove(name: str) -> None:
         dependency_layers.remove_stale()
 
 
-def work_in(name: str, command: Sequence[str], directory: Path, *, save: bool, as_builder: bool, network: bool) -> int:
+def work_in(
+    name: str,
+    command: Sequence[str],
+    directory: Path,
+    *,
+    save: bool,
+    as_builder: bool,
+    network: bool,
+    in_union: Collection[str] = (),
+) -> int:
     """Run a command on the terminal, in a session over a base; its exit code.
 
+    Its /tmp is a plain directory unless `tmp` is `in_union`.
     With `save` the session becomes the base where the command ended with 0. Problem when it cannot be had.
     """
     log = BuildLog()
     made = None
     with bases.base_in_use(name) as tree, opened(tree, directory, log) as session:
+        if "tmp" not in in_union:
+            own_directories.add(session.root, session.own, own_directories.TEMPORARY)
         code = session.interactive(command, identity=BUILDER if as_builder else ROOT, network=network)
         if save and code == 0:
             made = _copied(session, directory)
@@ -97,9 +110,13 @@ def enter(kept: KeptSession, command: Sequence[str], directory: Path, *, changin
 
     Not `changing` it, but a session on top of it, which is thrown away.
     """
-    layers = [] if changing else [kept.layer]
+    place = os.path.dirname(kept.build_directory)
+    own = own_directories.kept(kept.own, place)
+    layers = [] if changing else [*([kept.own] if own else []), kept.layer]
     writing = kept.layer if changing else None
     with opened(Path(kept.base), directory, BuildLog(), layers, writing=writing) as session:
+        if changing:
+            own_directories.bind_again(session.root, kept.own, own)
         identity = BUILDER if as_builder else ROOT
         return session.interactive(command, identity=identity, network=True, directory=kept.build_directory)
 

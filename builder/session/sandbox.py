@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 # Root inside may do what installing packages takes, and nothing that reaches past the session: no mounts, no device
-# nodes, no tracing of the shell that prepared the sandbox, whose root is still the machine's.
+# nodes, no tracing of the shell that prepared the sandbox, whose root is still the machine's. Not dac_read_search:
+# /tmp is a directory of the machine's disk, of which it would open any file by its handle (open_by_handle_at(2)).
 ROOT_CAPABILITIES = (
-    *("chown", "dac_override", "dac_read_search", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap"),
+    *("chown", "dac_override", "fowner", "fsetid", "kill", "setgid", "setuid", "setpcap"),
     *("net_bind_service", "sys_chroot", "audit_write", "setfcap"),
 )
 
@@ -109,7 +110,7 @@ done
 
 # Another root, in the directory of that name which the command's own has for it.
 NESTED_SCRIPT = """
-mount -n --bind {root} tested
+mount -n --rbind {root} tested
 cd tested
 {furnish}
 cd "$1"

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -25,6 +25,7 @@ from builder.log import BuildLog
 from builder.network import Network, places_of
 from builder.problems import Problem
 from builder.process import logged, output, shown
+from builder.session import own_directories
 from builder.session.sandbox import ROOT, Identity, Sandbox
 from cowfs import linux
 from cowfs.base_list import join_bases
@@ -111,9 +112,11 @@ class How(TypedDict, total=False):
 class Session:
     """A mounted root, and the log of what is run in it."""
 
-    def __init__(self, mount: Mounted, architecture: str, log: BuildLog, network: Network) -> None:
+    def __init__(self, mount: Mounted, architecture: str, log: BuildLog, network: Network, own: Path) -> None:
         self._mount = mount
         self.root = root = mount.root
+        self.own = own
+        """Where its own directories are (own_directories.py)."""
         self.log = log
         self.network = network
         self.sandbox = Sandbox(
@@ -220,11 +223,13 @@ def opened(
     writing: Path | None = None,
     traced: bool = False,
     conditions: Sequence[str] = (),
+    memory: str | None = None,
 ) -> Iterator[Session]:
     """A prepared session over `base`, with its mount in the private `directory`. Problem when it cannot be had.
 
     `layers`, topmost first, are frozen ones that were made over the base. What is written goes to `writing`, an earlier
-    session's layer, where that is given. `conditions` is one of CONDITIONS.
+    session's layer, where that is given; into memory where `memory` says how much of it, as tmpfs(5) has sizes.
+    `conditions` is one of CONDITIONS.
     """
     options = [*conditions, *(["--trace", str(directory / TRACE)] if traced else [])]
     architecture = architecture_of(base)
@@ -233,10 +238,29 @@ def opened(
     with suppress(OSError):
         linux.new_session_keyring()
     # The base's, since what is in the session may have been put there by the packages of others.
-    with Network(places_of(base)) as network, mounted([*layers, base], directory, writing, options) as mount:
-        session = Session(mount, architecture, log, network)
-        session.prepare()
+    with (
+        _in_memory(directory, memory) if memory else nullcontext(directory) as place,
+        Network(places_of(base)) as network,
+        mounted([*layers, base], directory, writing or place / "layer", options) as mount,
+    ):
+        own = (place if writing is None else writing.parent) / own_directories.NAME
+        session = Session(mount, architecture, log, network, own)
+        # Layers were sessions, and prepared.
+        if not layers and writing is None:
+            session.prepare()
         yield session
+
+
+@contextmanager
+def _in_memory(directory: Path, size: str) -> Iterator[Path]:
+    """A file system in memory below the private `directory`. Problem when it cannot be had."""
+    place = directory / "memory"
+    place.mkdir()
+    output(["mount", "-n", "-t", "tmpfs", "-o", f"size={size},mode=0700,nosuid,nodev", "cowbuild", place])
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-n", "--lazy", place], check=False)
 
 
 @contextmanager
@@ -283,11 +307,11 @@ def _wait_until_usable(daemon: subprocess.Popen[bytes], root: Path, complaints: 
 
 def _end(daemon: subprocess.Popen[bytes], root: Path) -> None:
     # Lazily where something still holds it: this mount namespace ends with the builder, and the mount with it.
-    unmount = ["umount", "-n", str(root)]
+    unmount = ["umount", "-n", "--recursive", str(root)]
     if not root.is_mount():
         daemon.terminate()  # it may still be about to mount
     elif subprocess.run(unmount, stderr=subprocess.DEVNULL, check=False).returncode != 0:
-        subprocess.run([*unmount, "--lazy"], check=False)
+        subprocess.run(["umount", "-n", "--lazy", str(root)], check=False)
     try:
         daemon.wait(ENDED_WITHIN)
     except subprocess.TimeoutExpired:

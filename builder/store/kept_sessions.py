@@ -1,6 +1,7 @@
 """Sessions that outlive their build: a failed one, kept to be looked at.
 
     PLACE/NAME/layer/          what the build wrote, a cowfs layer over `base`
+    PLACE/NAME/own/            its build tree and its /tmp (session/own_directories.py), where they were plain
     PLACE/NAME/session.info    which base, which package, where in it the build was
 
 A kept session keeps the base it stands on from being removed (bases.py).
@@ -40,6 +41,10 @@ class KeptSession:
     def layer(self) -> Path:
         return self.directory / "layer"
 
+    @property
+    def own(self) -> Path:
+        return self.directory / "own"
+
 
 def sessions_directory() -> Path:
     """Where this user's kept sessions are."""
@@ -51,13 +56,17 @@ def make_sessions_directory() -> Path:
     return private.make(sessions_directory())
 
 
-def keep(layer: Path, *, stem: str, package: str, base: Path, stage: str, made: float, build_directory: str) -> str:
-    """Keep an ended session's layer, which is on this file system; return the name it gets. OSError."""
+def keep(
+    layer: Path, own: Path, *, stem: str, package: str, base: Path, stage: str, made: float, build_directory: str
+) -> str:
+    """Keep an ended session's layer and own directories, if any; all on this file system. Its name. OSError."""
     kept = KeptSession(f"{stem}-{secrets.token_hex(2)}", package, str(base), stage, made, build_directory)
     whole = layer.parent / "kept"
     whole.mkdir()
     (whole / INFO).write_text(json.dumps(asdict(kept), indent=1) + "\n")
     layer.rename(whole / "layer")
+    if own.exists():
+        own.rename(whole / "own")
     whole.rename(kept.directory)
     return kept.name
 

@@ -273,7 +273,14 @@ def test_what_is_not_to_be_removed_stays(open_place: Path, quick: Quick) -> None
     layer = open_place / "session/layer"
     layer.mkdir(parents=True)
     name = kept_sessions.keep(
-        layer, stem="s", package="p", base=open_place / "x", stage="build", made=0.0, build_directory="/"
+        layer,
+        layer.parent / "own",
+        stem="s",
+        package="p",
+        base=open_place / "x",
+        stage="build",
+        made=0.0,
+        build_directory="/",
     )
     assert f"cowbuild discard {name}" in quick("remove", "./x").stderr
     assert (open_place / "x/var/lib/dpkg/status").exists()

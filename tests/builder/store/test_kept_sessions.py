@@ -14,7 +14,7 @@ def cowbuild(work: Workplace, *words: str) -> subprocess.CompletedProcess[str]:
 
 @for_both
 def test_a_failed_session_is_kept_entered_forked_and_discarded(work: Workplace) -> None:
-    dsc = make_source(work.place, "echo evidence > evidence; exit 1")
+    dsc = make_source(work.place, "echo evidence > evidence; echo more > /tmp/more; ln -s /etc /tmp/etc; exit 1")
     code, printed = work.build(dsc, "--purge-session", "successful")
     assert code == 2
     listed = cowbuild(work, "sessions").stdout.split()
@@ -27,6 +27,15 @@ def test_a_failed_session_is_kept_entered_forked_and_discarded(work: Workplace) 
     assert cowbuild(work, "fork", name, "--", "sh", "-c", "echo changed > evidence").returncode == 0
     assert cowbuild(work, "enter", name, "--", "sh", "-c", "cat evidence; echo more >> evidence").stdout == "evidence\n"
     assert cowbuild(work, "fork", name, "cat", "evidence").stdout == "evidence\nmore\n"
+
+    # So with /tmp: what a link in it says is the session's.
+    assert cowbuild(work, "fork", name, "--", "sh", "-c", "cat /tmp/more; rm /tmp/more; ls /tmp/etc/hosts").stdout == (
+        "more\n/tmp/etc/hosts\n"
+    )
+    assert (
+        cowbuild(work, "enter", name, "--", "sh", "-c", "echo again >> /tmp/more; stat -c %a /tmp").stdout == "1777\n"
+    )
+    assert cowbuild(work, "fork", name, "--", "cat", "/tmp/more").stdout == "more\nagain\n"
 
     assert cowbuild(work, "discard", name).returncode == 0
     assert cowbuild(work, "sessions").stdout == ""

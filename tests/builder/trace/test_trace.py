@@ -23,7 +23,7 @@ from tests.builder.packages import Workplace, for_both, log_of, make_source
 SCRIPT = """
 ls /usr/bin >/dev/null; stat /usr/bin/hello
 cat /etc/apt/apt.conf.d/01autoremove
-echo left > /var/tmp/left; echo passing > /tmp/passing; rm /tmp/passing
+echo left | tee /var/tmp/left /tmp/left; echo passing > /tmp/passing; rm /tmp/passing
 """
 
 
@@ -39,12 +39,12 @@ def test_an_unused_dependency_and_an_undeclared_file_are_found_and_nothing_else(
     assert [(use["package"], [file["path"] for file in use["files"]]) for use in undeclared] == [
         ("apt", ["/etc/apt/apt.conf.d/01autoremove"])
     ]
-    assert [file["path"] for file in found["written-outside"]] == ["/var/tmp/left"]
+    assert [file["path"] for file in found["written-outside"]] == ["/tmp/left", "/var/tmp/left"]
     used = {use["package"]: use for use in found["packages"]}
     assert {file["path"] for file in used["coreutils"]["files"]} >= {"/usr/bin/cat", "/usr/bin/stat"}
     assert used["coreutils"]["executed"] >= 2
     log = log_of(work.output)
-    assert "\nTrace: 2 of 3 build dependencies not used, 1 undeclared packages used, 1 files written outside\n" in log
+    assert "\nTrace: 2 of 3 build dependencies not used, 1 undeclared packages used, 2 files written outside\n" in log
     assert "  quilt                            never touched\n" in log
     assert "  apt                              /etc/apt/apt.conf.d/01autoremove (read)\n" in log
     page = browser.shown(work.output / "tiny_1_amd64.trace.html")

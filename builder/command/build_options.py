@@ -18,13 +18,6 @@ from builder.command.arguments import YES_OR_NO, comma_list, path, path_of
 from builder.debian import architectures
 from builder.store import dependency_layers
 
-USAGE = "cowbuild build [OPTIONS] [PACKAGE...]"
-
-DESCRIPTION = """\
-Build a source package in a session over a base. Exit codes as sbuild's: 0 successful or skipped, 1 failed, 2 attempted
-(the package's build failed) or asked for what makes no sense, 3 given back (the package is not to blame).
-"""
-
 HOOKS_DESCRIPTION = """\
 Shell commands, each option as often as wanted. Escapes: %d the .dsc, %c the .changes, %a the architecture, %b the
 directory of the build, %p the package's in it, %s an interactive shell, %% a percent sign.

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from builder import user_namespace
 from builder.command.arguments import YES_OR_NO
 from builder.command.verb import Inside, Outside
-from builder.log import timestamp
-from builder.session import interactive
-from builder.store import dependency_layers, kept_sessions
+
+# What a verb needs is imported when it runs: the help shows the names of all, and no other verb is asked for.
 
 # argparse would take the command to be absent where an option stands between it and the session.
 USAGE = "cowbuild {} [--as-builder] SESSION [COMMAND...]"
@@ -31,12 +29,18 @@ def add_cache(verb: argparse.ArgumentParser) -> None:
 
 
 def list_sessions(_arguments: argparse.Namespace, _outside: Outside) -> int:
+    from builder.log import timestamp
+    from builder.store import kept_sessions
+
     for each in kept_sessions.every():
         print(f"{each.name:48} {timestamp(each.made)}  {each.stage:12} {each.base}")
     return 0
 
 
 def check_enter(arguments: argparse.Namespace, outside: Outside) -> int:
+    from builder import user_namespace
+    from builder.store import kept_sessions
+
     kept_sessions.find(arguments.session_name)
     user_namespace.check_fuse()
     return outside.work_inside()
@@ -51,6 +55,9 @@ def fork(arguments: argparse.Namespace, inside: Inside) -> int:
 
 
 def _work_in_kept(arguments: argparse.Namespace, inside: Inside, *, changing: bool) -> int:
+    from builder.session import interactive
+    from builder.store import kept_sessions
+
     kept = kept_sessions.find(arguments.session_name)
     return interactive.enter(
         kept, arguments.words, inside.directory, changing=changing, as_builder=arguments.as_builder
@@ -58,11 +65,15 @@ def _work_in_kept(arguments: argparse.Namespace, inside: Inside, *, changing: bo
 
 
 def check_discard(arguments: argparse.Namespace, outside: Outside) -> int:
+    from builder.store import kept_sessions
+
     kept_sessions.find(arguments.session_name)
     return outside.work_inside()
 
 
 def discard(arguments: argparse.Namespace, _inside: Inside) -> int:
+    from builder.store import kept_sessions
+
     kept_sessions.discard(arguments.session_name)
     return 0
 
@@ -70,11 +81,15 @@ def discard(arguments: argparse.Namespace, _inside: Inside) -> int:
 def list_cache(arguments: argparse.Namespace, outside: Outside) -> int:
     if arguments.what == "prune":
         return outside.work_inside()
+    from builder.store import dependency_layers
+
     print("\n".join(dependency_layers.summary(dependency_layers.all_layers())))
     return 0
 
 
 def prune_cache(arguments: argparse.Namespace, _inside: Inside) -> int:
+    from builder.store import dependency_layers
+
     for line in dependency_layers.summary(dependency_layers.prune(arguments.size * 1024**2)):
         print(f"removed {line}")
     return 0

@@ -9,8 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from debian.deb822 import Deb822
-
 from builder.problems import Problem
 from builder.process import output
 
@@ -167,6 +165,9 @@ def check_suite(
         *("-o", "Acquire::IndexTargets::deb::Packages::DefaultEnabled=false"),
     ]
     update = ["apt-get", "-q", *options, "update"]
+    # python-debian's start would be felt by all who only ask for a constant.
+    from debian.deb822 import Deb822
+
     done = subprocess.run(
         update,
         stdin=subprocess.DEVNULL,

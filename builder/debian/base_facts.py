@@ -7,8 +7,6 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from debian.deb822 import Deb822
-
 from builder import hostile_tree, private
 from builder.debian import dpkg_database
 from builder.debian.dsc import ARCHITECTURE
@@ -65,6 +63,9 @@ def suite(base: Path) -> str:
         for line in _text(place, "sources.list").splitlines():
             if found := ONE_LINE_SOURCE.match(line):
                 return _release(found["suite"])
+    # python-debian's start would be felt, and few bases need it.
+    from debian.deb822 import Deb822
+
     with suppress(OSError, ValueError), hostile_tree.directory(base, "etc/apt/sources.list.d") as place:
         for name in hostile_tree.names(place):
             if name.endswith(".sources"):

@@ -13,7 +13,7 @@ from pathlib import Path
 from debian.debian_support import DpkgArchTable
 
 from builder import hostile_tree, screen, user_namespace
-from builder.build import artifacts, buildpackage, cached_dependencies, cross, hooks, testers
+from builder.build import artifacts, buildpackage, cached_dependencies, cross, downloaded_packages, hooks, testers
 from builder.build.binnmu import PUT_ON_TOP
 from builder.build.job import BuildOptions, Job
 from builder.build.log_files import link_latest, start_log
@@ -289,11 +289,10 @@ def install_dependencies(job: Job) -> None:
         described.write_text(request.as_dsc())
         with hostile_tree.directory(job.session.root, "var/tmp") as place:
             hostile_tree.copy_in(described, place, described.name)
-            with job.log.heard() as said:
+            step = ("build-dep", f"--host-architecture={job.architecture}", f"/var/tmp/{described.name}")
+            with job.log.heard() as said, downloaded_packages.shared(job, step) as kept:
                 try:
-                    job.session.apt_get(
-                        "build-dep", f"--host-architecture={job.architecture}", f"/var/tmp/{described.name}"
-                    )
+                    job.session.apt_get(*kept, *step)
                 except Problem:
                     reason = apt.unmet(said.decode(errors="replace"))
                     raise Problem(f"The build dependencies cannot be installed: {reason}") from None

@@ -16,7 +16,7 @@ from builder.build.binnmu import Rebuild
 from builder.build.job import PLACE, PURGE, TESTERS, BuildOptions, Test
 from builder.command.arguments import YES_OR_NO, comma_list, path, path_of
 from builder.debian import architectures
-from builder.store import dependency_layers
+from builder.store import dependency_layers, downloads
 
 HOOKS_DESCRIPTION = """\
 Shell commands, each option as often as wanted. Escapes: %d the .dsc, %c the .changes, %a the architecture, %b the
@@ -97,6 +97,13 @@ def _add_dependencies(group: argparse._ArgumentGroup) -> None:
         "--extra-repository-key", dest="extra_keys", metavar="FILE", type=path, action="append", default=[]
     )
     group.add_argument("--apt-update", action=YES_OR_NO, help="default: yes, but not when dependencies are kept")
+    group.add_argument(
+        "--apt-update-age",
+        metavar="SECONDS",
+        type=float,
+        default=0.0,
+        help="how old lists of the base are taken to be current; default: 0, apt asks each time",
+    )
     group.add_argument("--deps-cache", action=YES_OR_NO, default=True, help="keep installed dependencies for later")
     group.add_argument(
         "--deps-cache-age",
@@ -111,6 +118,13 @@ def _add_dependencies(group: argparse._ArgumentGroup) -> None:
         type=int,
         default=dependency_layers.DEFAULT_LIMIT // 1024**2,
         help="for all together",
+    )
+    group.add_argument(
+        "--downloads-size",
+        metavar="MIB",
+        type=int,
+        default=downloads.DEFAULT_LIMIT // 1024**2,
+        help="for downloaded packages, kept for other builds; 0: none are",
     )
     group.add_argument("--apt-upgrade", "--apt-distupgrade", action=YES_OR_NO, default=False)
 
@@ -173,6 +187,7 @@ def build_options(arguments: argparse.Namespace, dsc: Path, tree: Path | None) -
         "build_all": host is None if arguments.build_all is None else arguments.build_all,
         "profiles": (cross.PROFILES if host else ()) if arguments.profiles is None else arguments.profiles,
         "deps_cache_limit": arguments.deps_cache_size * 1024**2,
+        "downloads_limit": arguments.downloads_size * 1024**2,
         "debbuild_options": (*arguments.debbuildopt, *arguments.debbuildopts),
         "rebuild": Rebuild(
             number=arguments.binNMU,

@@ -25,7 +25,9 @@ def add_enter(verb: argparse.ArgumentParser) -> None:
 
 def add_cache(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("what", choices=["list", "prune"])
-    verb.add_argument("--size", metavar="MIB", type=int, default=0, help="prune: what may stay; default: nothing")
+    verb.add_argument(
+        "--size", metavar="MIB", type=int, default=0, help="prune: what may stay of each kind; default: nothing"
+    )
 
 
 def list_sessions(_arguments: argparse.Namespace, _outside: Outside) -> int:
@@ -81,15 +83,19 @@ def discard(arguments: argparse.Namespace, _inside: Inside) -> int:
 def list_cache(arguments: argparse.Namespace, outside: Outside) -> int:
     if arguments.what == "prune":
         return outside.work_inside()
-    from builder.store import dependency_layers
+    from builder.store import dependency_layers, downloads
 
     print("\n".join(dependency_layers.summary(dependency_layers.all_layers())))
+    if packages := downloads.every():
+        print(downloads.summary(packages))
     return 0
 
 
 def prune_cache(arguments: argparse.Namespace, _inside: Inside) -> int:
-    from builder.store import dependency_layers
+    from builder.store import dependency_layers, downloads
 
     for line in dependency_layers.summary(dependency_layers.prune(arguments.size * 1024**2)):
         print(f"removed {line}")
+    if packages := downloads.prune(arguments.size * 1024**2):
+        print(f"removed {downloads.summary(packages)}")
     return 0

@@ -82,7 +82,7 @@ VERBS = (
     ),
     Verb(
         ("cache",),
-        "list or prune the dependencies kept between builds",
+        "list or prune dependencies and downloads kept between builds",
         session_verbs.add_cache,
         session_verbs.list_cache,
         session_verbs.prune_cache,

@@ -75,6 +75,17 @@ def suite(base: Path) -> str:
     return code_name(base)
 
 
+def lists_asked(base: Path) -> float | None:
+    """When the archives were last asked for the lists that the base's apt has, in seconds since 1970. None: never.
+
+    Files of lists have the archive's times; where they arrive is changed each time that one is asked.
+    """
+    with suppress(OSError), hostile_tree.directory(base.resolve(), "var/lib/apt/lists") as place:
+        if any("_Packages" in name for name in hostile_tree.names(place)):
+            return os.stat("partial", dir_fd=place, follow_symlinks=False).st_mtime
+    return None
+
+
 def _release(suite: str) -> str:
     """bookworm-security, and buster/updates as that was once called, are their release's."""
     return re.split("[-/]", suite)[0]

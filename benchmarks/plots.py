@@ -8,6 +8,7 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from benchmarks.builders import BUILDERS
 from benchmarks.candidates import CANDIDATES, REFERENCE
 from benchmarks.results import Results
 
@@ -77,7 +78,7 @@ def _bars(by_figure: Mapping[str, Mapping[str, list[float]]], path: Path, title:
     for axis in axes.flat[len(figures) :]:
         axis.axis("off")
     for axis, figure in zip(axes.flat, figures, strict=False):
-        names = [name for name in CANDIDATES if name in by_figure[figure]]
+        names = [name for name in (*CANDIDATES, *BUILDERS) if name in by_figure[figure]]
         values = [by_figure[figure][name] for name in names]
         medians = [statistics.median(each) for each in values]
         spans = [

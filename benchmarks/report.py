@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plots, targets
+from benchmarks.builders import BUILDERS
 from benchmarks.candidates import CANDIDATES, REFERENCE
 from benchmarks.results import DIRECTORY, Results, load
 from benchmarks.run import GUEST_PARTS, PARTS
@@ -35,7 +36,7 @@ def number(value: float) -> str:
 def table(by_figure: dict[str, dict[str, list[float]]], reference: str) -> list[str]:
     """Rows are candidates where figures are few, else figures. In each cell the ratio to the reference follows."""
     figures = [figure for figure in by_figure if not figure.startswith(" ")]
-    candidates = [name for name in CANDIDATES if any(name in by_figure[figure] for figure in figures)]
+    candidates = [name for name in (*CANDIDATES, *BUILDERS) if any(name in by_figure[figure] for figure in figures)]
 
     def cell(figure: str, candidate: str) -> str:
         values = by_figure[figure]

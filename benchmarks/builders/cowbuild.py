@@ -31,14 +31,14 @@ class Cowbuild(Builder):
             # What was downloaded stays, as in pbuilder's cache.
             shutil.rmtree(machine.home / ".cache/cowfs/dependencies", ignore_errors=True)
 
-    def build(self, machine: Machine, dsc: Path, output: Path) -> None:
+    def build(self, machine: Machine, dsc: Path, output: Path) -> float | None:
         words = ["build", dsc, "--base", self._base(machine), "--jobs", machine.jobs]
         with io_uring_switch.set_to(on=self._ring):
-            self._run(machine, words, output)
+            return self._run(machine, words, output)
 
-    def _run(self, machine: Machine, words: Sequence[object], where: Path) -> None:
+    def _run(self, machine: Machine, words: Sequence[object], where: Path) -> float | None:
         program = Path(sys.executable).with_name("cowbuild")
-        machine.run([program, *map(str, words)], plain=True, where=where)
+        return machine.run([program, *map(str, words)], plain=True, where=where)
 
     @staticmethod
     def _base(machine: Machine) -> Path:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
 USER, UID = "bench", 58232
+FIRST_WORDS = "dpkg-buildpackage: info: source package"
 
 
 @dataclass(frozen=True)
@@ -30,8 +33,11 @@ class Machine:
 
     def run(
         self, command: Sequence[object], *, plain: bool, where: Path, environment: Mapping[str, str] | None = None
-    ) -> None:
-        """Run a command to its end, as root or as the plain user. RuntimeError with its last words when it fails."""
+    ) -> float | None:
+        """Run a command to its end, as root or as the plain user. RuntimeError with its last words when it fails.
+
+        Seconds until dpkg-buildpackage said its first words; None if they are not shown.
+        """
         become = ("setpriv", "--reuid", str(UID), "--regid", str(UID), "--init-groups", "--") if plain else ()
         told = {
             "PATH": f"{os.defpath}:/usr/sbin:/sbin",
@@ -43,7 +49,10 @@ class Machine:
             "TMPDIR": str(self.ground / "tmp"),
             **(environment or {}),
         }
-        done = subprocess.run(
+        started = time.monotonic()
+        begun: float | None = None
+        said: deque[str] = deque(maxlen=40)
+        with subprocess.Popen(
             [*become, *map(str, command)],
             cwd=where,
             env=told,
@@ -52,10 +61,15 @@ class Machine:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
-            check=False,
-        )
-        if done.returncode:
-            raise RuntimeError(f"{' '.join(map(str, command))} ended with {done.returncode}: {done.stdout[-2000:]}")
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                said.append(line)
+                if begun is None and line.startswith(FIRST_WORDS):
+                    begun = time.monotonic() - started
+        if process.returncode:
+            raise RuntimeError(f"{' '.join(map(str, command))} ended with {process.returncode}: {''.join(said)}")
+        return begun
 
 
 class Builder(ABC):
@@ -74,9 +88,9 @@ class Builder(ABC):
     def set_up(self, machine: Machine) -> None:
         """What is done once on a machine, before the first build."""
 
-    def before(self, machine: Machine) -> None:
+    def before(self, machine: Machine) -> None:  # noqa: B027  # most need nothing
         """What makes one build as good as any other; not measured."""
 
     @abstractmethod
-    def build(self, machine: Machine, dsc: Path, output: Path) -> None:
-        """From the command to its end. The packages are then below `output`. RuntimeError."""
+    def build(self, machine: Machine, dsc: Path, output: Path) -> float | None:
+        """From the command to its end; as Machine.run. The packages are then below `output`."""

@@ -1,4 +1,4 @@
-"""pbuilder, which unpacks a tarball for each build, and cowbuilder, which makes hard links; both keep what apt fetched."""
+"""pbuilder, which unpacks a tarball for each build, and cowbuilder, which makes hard links; both keep downloads."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ class Pbuilder(Builder):
         base = ("--basetgz", place / "base.tgz")
         machine.run(["pbuilder", "create", *_options(machine, place), *base], plain=False, where=machine.ground)
 
-    def build(self, machine: Machine, dsc: Path, output: Path) -> None:
+    def build(self, machine: Machine, dsc: Path, output: Path) -> float | None:
         place = machine.ground / "pbuilder"
         given = ("--basetgz", place / "base.tgz", "--buildresult", output, "--debbuildopts", f"-j{machine.jobs}")
-        machine.run(["pbuilder", "build", *_options(machine, place), *given, dsc], plain=False, where=output)
+        return machine.run(["pbuilder", "build", *_options(machine, place), *given, dsc], plain=False, where=output)
 
 
 class Cowbuilder(Builder):
@@ -48,7 +48,7 @@ class Cowbuilder(Builder):
         base = ("--basepath", place / "base.cow")
         machine.run(["cowbuilder", "create", *_options(machine, place), *base], plain=False, where=machine.ground)
 
-    def build(self, machine: Machine, dsc: Path, output: Path) -> None:
+    def build(self, machine: Machine, dsc: Path, output: Path) -> float | None:
         place = machine.ground / "cowbuilder"
         given = ("--basepath", place / "base.cow", "--buildresult", output, "--debbuildopts", f"-j{machine.jobs}")
-        machine.run(["cowbuilder", "build", *_options(machine, place), *given, dsc], plain=False, where=output)
+        return machine.run(["cowbuilder", "build", *_options(machine, place), *given, dsc], plain=False, where=output)

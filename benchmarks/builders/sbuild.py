@@ -27,10 +27,10 @@ class SbuildUnshare(Builder):
         make = ["mmdebstrap", "--quiet", "--variant=buildd", machine.suite, tarball, machine.mirror]
         machine.run(make, plain=True, where=machine.home)
 
-    def build(self, machine: Machine, dsc: Path, output: Path) -> None:
+    def build(self, machine: Machine, dsc: Path, output: Path) -> float | None:
         chroot = ("--chroot-mode=unshare", f"--chroot={machine.home / 'base.tar.zst'}")
         words = ["sbuild", *chroot, f"--dist={machine.suite}", f"--jobs={machine.jobs}", "--no-run-lintian", dsc]
-        machine.run(words, plain=True, where=output)
+        return machine.run(words, plain=True, where=output)
 
 
 class SbuildSchroot(Builder):
@@ -45,7 +45,7 @@ class SbuildSchroot(Builder):
         entry = CHROOT.format(suite=machine.suite, architecture="bench", directory=directory)
         Path("/etc/schroot/chroot.d/bench").write_text(entry)
 
-    def build(self, machine: Machine, dsc: Path, output: Path) -> None:
+    def build(self, machine: Machine, dsc: Path, output: Path) -> float | None:
         chroot = ("--chroot-mode=schroot", f"--chroot={machine.suite}-bench-sbuild")
         words = ["sbuild", *chroot, f"--dist={machine.suite}", f"--jobs={machine.jobs}", "--no-run-lintian", dsc]
-        machine.run(words, plain=True, where=output)
+        return machine.run(words, plain=True, where=output)

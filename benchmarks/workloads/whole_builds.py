@@ -17,7 +17,7 @@ from benchmarks.builders import BUILDERS
 from benchmarks.builders.interface import UID, USER, Builder, Machine
 from benchmarks.grounds import ground, settle
 from benchmarks.inputs import package_source
-from benchmarks.results import say
+from benchmarks.results import Figures, say
 from builder.debian.apt import machine_archives
 
 TITLE = "Whole builds, as users type them: from the command to its end"
@@ -27,6 +27,7 @@ PACKAGES = ("hello", "xfce4-calculator-plugin")
 """One that needs debhelper alone, and a small one that needs GTK, which brings more than a hundred packages."""
 JOBS = 2
 FIGURE = "whole build, s"
+FIRST_LINE = "to dpkg-buildpackage, s"
 
 # The machine's own are not changed: what is mounted here is seen by the benchmark alone, and goes with it.
 AS_A_MACHINE = """
@@ -82,12 +83,12 @@ def run(bench: Bench, packages: tuple[str, ...] = PACKAGES) -> None:
             if builder.name in bench.results.left_out.get(package, {}):
                 return
             try:
-                seconds = _build(machine, builder, package)
+                figures = _build(machine, builder, package)
             except (OSError, RuntimeError, subprocess.SubprocessError) as error:
                 _leave_out(bench, builder, package, f"failed in round {number + 1}: {error}")
                 return
-            bench.results.add(package, builder.name, {FIGURE: seconds})
-            say(f"  round {number + 1}: {label}: {seconds:.1f} s")
+            bench.results.add(package, builder.name, figures)
+            say(f"  round {number + 1}: {label}: {figures[FIGURE]:.1f} s")
 
         bench.in_turn(list(labels), one)
 
@@ -117,8 +118,8 @@ def _leave_out(bench: Bench, builder: Builder, package: str, reason: str) -> Non
     bench.results.leave_out(package, builder.name, " ".join([lines[0][:200], *lines[-1:][:200]]))
 
 
-def _build(machine: Machine, builder: Builder, package: str) -> float:
-    """Seconds from the command to its end. RuntimeError if it made no package."""
+def _build(machine: Machine, builder: Builder, package: str) -> Figures:
+    """A build's figures. RuntimeError if it made no package."""
     [dsc] = (machine.ground / package).glob("*.dsc")
     output = machine.home / "output"
     output.mkdir()
@@ -127,8 +128,10 @@ def _build(machine: Machine, builder: Builder, package: str) -> float:
         builder.before(machine)
         settle()
         started = time.monotonic()
-        builder.build(machine, dsc, output)
-        seconds = time.monotonic() - started
+        begun = builder.build(machine, dsc, output)
+        figures = {FIGURE: time.monotonic() - started}
+        if begun is not None:
+            figures[FIRST_LINE] = begun
         made = [path for path in output.glob("*.deb") if "-dbgsym" not in path.name]
         if not made:
             raise RuntimeError(f"{builder.name} made no package of {package}")
@@ -136,12 +139,12 @@ def _build(machine: Machine, builder: Builder, package: str) -> float:
             subprocess.run(["dpkg-deb", "--info", str(path)], stdout=subprocess.DEVNULL, check=True)
     finally:
         subprocess.run(["rm", "-rf", "--one-file-system", str(output)], check=True)
-    return seconds
+    return figures
 
 
 @contextmanager
 def _machine(here: Path, suite: str) -> Iterator[Machine]:
-    """This machine with a plain user, whose directories, and those of the builders, are on the file system at `here`."""
+    """The machine with a plain user more; his directories and the builders' are on the file system at `here`."""
     [mirror] = [each.uri for each in machine_archives() if each.label == "Debian" and each.release == suite]
     try:
         subprocess.run(["sh", "-c", AS_A_MACHINE, "as-a-machine", str(here), USER, str(UID)], check=True)

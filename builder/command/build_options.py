@@ -47,7 +47,9 @@ def add_build(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--quiet", "-q", action=YES_OR_NO, default=False, help="the log file only, not the terminal")
     verb.add_argument("--verbose", "-v", action=YES_OR_NO, default=False, help="show the script that makes the sandbox")
     _add_what(verb.add_argument_group("what is built"))
-    _add_dependencies(verb.add_argument_group("what it is built with"))
+    built_with = verb.add_argument_group("what it is built with")
+    _add_dependencies(built_with)
+    _add_apt(built_with)
     _add_how(verb.add_argument_group("how it is built"))
     _add_tests(verb.add_argument_group("what looks at the packages", TESTS_DESCRIPTION))
     _add_rebuild(verb.add_argument_group("under another version"))
@@ -96,14 +98,6 @@ def _add_dependencies(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--extra-repository-key", dest="extra_keys", metavar="FILE", type=path, action="append", default=[]
     )
-    group.add_argument("--apt-update", action=YES_OR_NO, help="default: yes, but not when dependencies are kept")
-    group.add_argument(
-        "--apt-update-age",
-        metavar="SECONDS",
-        type=float,
-        default=0.0,
-        help="how old lists of the base are taken to be current; default: 0, apt asks each time",
-    )
     group.add_argument("--deps-cache", action=YES_OR_NO, default=True, help="keep installed dependencies for later")
     group.add_argument(
         "--deps-cache-age",
@@ -118,6 +112,17 @@ def _add_dependencies(group: argparse._ArgumentGroup) -> None:
         type=int,
         default=dependency_layers.DEFAULT_LIMIT // 1024**2,
         help="for all together",
+    )
+
+
+def _add_apt(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--apt-update", action=YES_OR_NO, help="default: yes, but not when dependencies are kept")
+    group.add_argument(
+        "--apt-update-age",
+        metavar="SECONDS",
+        type=float,
+        default=0.0,
+        help="how old lists of the base are taken to be current; default: 0, apt asks each time",
     )
     group.add_argument(
         "--downloads-size",

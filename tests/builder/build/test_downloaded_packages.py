@@ -68,3 +68,24 @@ def test_two_builds_at_once_share_and_none_is_kept_where_that_is_not_wanted(
     assert len(kept(work)) == 1
     subprocess.run([*COWBUILD, "cache", "prune"], env=work.environment, check=True)
     assert kept(work) == []
+
+
+def test_lists_of_the_base_that_are_young_enough_are_taken_as_they_are_and_that_is_said(work: Workplace) -> None:
+    for age, asks in ((10**9, False), (1, True)):
+        command: list[str | Path] = [
+            *COWBUILD,
+            "build",
+            source_without_dependencies(work, f"age{age}"),
+            "--base",
+            work.base.path,
+        ]
+        command += ["--output", work.output, "--no-deps-cache", "--apt-update-age", str(age)]
+        done = subprocess.run(command, env=work.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert ("apt-get update: not needed, the base's lists are of 20" in done.stdout) != asks
+        assert ("InRelease" in done.stdout) == asks
+
+
+def source_without_dependencies(work: Workplace, name: str) -> Path:
+    (work.place / name).mkdir()
+    return make_source(work.place / name, name=name)

@@ -45,20 +45,27 @@ def debian(cache: Path, suite: str) -> Path:
     return path
 
 
+def package_source(cache: Path, package: str, suite: str) -> Path:
+    """A directory with the package's source."""
+    path = cache / f"bench-source-{package}"
+    if not path.exists():
+        with made_whole(path) as fetched:
+            fetched.mkdir()
+            download_source(package, None, suite, fetched)
+            shutil.rmtree(fetched / "apt")
+    return path
+
+
 def package_base(cache: Path, package: str, suite: str, *, download_only: bool = False) -> tuple[Path, Path]:
     """A directory tree with everything the package needs to build, and a directory with its source.
 
     `download_only`: what it needs is not installed but lies in apt's cache.
     """
-    source, base = cache / f"bench-source-{package}", cache / f"bench-base-{suite}-{package}"
+    source, base = package_source(cache, package, suite), cache / f"bench-base-{suite}-{package}"
     extra = ""
     if download_only:
         base = base.with_name(base.name + "-downloaded")
         extra = "--download-only -o APT::Keep-Downloaded-Packages=true"
-    if not source.exists():
-        with made_whole(source) as fetched:
-            fetched.mkdir()
-            download_source(package, None, suite, fetched)
     if not base.exists():
         description = next(source.glob("*.dsc"))
         install = f"apt-get -q update && apt-get -q build-dep -y --no-install-recommends {extra} /{description.name}"

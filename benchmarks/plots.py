@@ -8,8 +8,10 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 
+from benchmarks.builders import BUILDERS
 from benchmarks.candidates import CANDIDATES, REFERENCE
 from benchmarks.results import Results
+from benchmarks.workloads import whole_builds
 
 OURS, DEVICE, ENGINE, KERNEL, OTHER = "#c0392b", "#d98880", "#e59866", "#34495e", "#95a5a6"
 COLOURS = {
@@ -84,7 +86,7 @@ def _bars(by_figure: Mapping[str, Mapping[str, list[float]]], path: Path, title:
     for axis in axes.flat[len(figures) :]:
         axis.axis("off")
     for axis, figure in zip(axes.flat, figures, strict=False):
-        names = [name for name in CANDIDATES if name in by_figure[figure]]
+        names = [name for name in (*CANDIDATES, *BUILDERS) if name in by_figure[figure]]
         values = [by_figure[figure][name] for name in names]
         medians = [statistics.median(each) for each in values]
         spans = [
@@ -133,8 +135,8 @@ def _lines_by_count(by_figure: Mapping[str, Mapping[str, list[float]]], path: Pa
     _save(path)
 
 
-def glance(results: Mapping[str, Results], directory: Path) -> None:
-    """How much longer than on the kernel's overlayfs what a builder does takes; as SVG, and as PNG for README."""
+def ratios(results: Mapping[str, Results], directory: Path) -> None:
+    """How much longer than on the kernel's overlayfs what a builder does takes."""
     rows: dict[str, dict[str, float]] = {}
     for label, (part, setting, figure) in GLANCE.items():
         values = results[part].values.get(setting, {}).get(figure, {}) if part in results else {}
@@ -161,6 +163,29 @@ def glance(results: Mapping[str, Results], directory: Path) -> None:
     axis.set_xlabel("time over that on the kernel's overlayfs: 1 is as fast, to the left is faster")
     if shown:
         axis.legend(loc="best", fontsize=8)
+    plt.tight_layout()
+    plt.savefig(directory / "ratios.svg", metadata={"Date": None})
+    plt.close()
+
+
+def glance(results: Mapping[str, Results], directory: Path) -> None:
+    """Whole builds, a panel for each package: seconds from the command to its end; as SVG, and as PNG for README."""
+    if "whole-builds" not in results:
+        return
+    packages = results["whole-builds"].values
+    _, axes = plt.subplots(1, len(packages), figsize=(3.9 * len(packages), 2.4), squeeze=False)
+    for axis, (package, by_figure) in zip(axes.flat, packages.items(), strict=True):
+        measured = by_figure[whole_builds.FIGURE]
+        names = [name for name in BUILDERS if name in measured]
+        seconds = [statistics.median(measured[name]) for name in names]
+        colours = [OURS if name.startswith("cowbuild") else OTHER for name in names]
+        shown = [f"{name}, {'as a user' if BUILDERS[name].plain else 'as root'}" for name in names]
+        axis.barh(shown, seconds, color=colours)
+        for place, value in enumerate(seconds):
+            axis.text(value, place, f" {value:.0f}", va="center", fontsize=8)
+        axis.invert_yaxis()
+        axis.set_title(package, fontsize=9)
+        axis.set_xlabel("s, from the command to its end")
     plt.tight_layout()
     for suffix in ("svg", "png"):
         plt.savefig(directory / f"glance.{suffix}", dpi=150, metadata={"Date": None} if suffix == "svg" else None)

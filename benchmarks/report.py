@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import plots, targets
+from benchmarks.builders import BUILDERS
 from benchmarks.candidates import CANDIDATES, REFERENCE
 from benchmarks.results import DIRECTORY, Results, load
 from benchmarks.run import GUEST_PARTS, PARTS
+
+PICTURES = ("![at a glance](glance.svg)", "", "![over overlayfs](ratios.svg)", "")
 
 GUEST_REFERENCE = "copy"
 """In the guest all is compared with its own plain ext4."""
@@ -35,7 +38,7 @@ def number(value: float) -> str:
 def table(by_figure: dict[str, dict[str, list[float]]], reference: str) -> list[str]:
     """Rows are candidates where figures are few, else figures. In each cell the ratio to the reference follows."""
     figures = [figure for figure in by_figure if not figure.startswith(" ")]
-    candidates = [name for name in CANDIDATES if any(name in by_figure[figure] for figure in figures)]
+    candidates = [name for name in (*CANDIDATES, *BUILDERS) if any(name in by_figure[figure] for figure in figures)]
 
     def cell(figure: str, candidate: str) -> str:
         values = by_figure[figure]
@@ -106,7 +109,7 @@ def write(directory: Path) -> Path:
     ]
     for one in list(host.values())[:1]:
         lines += machine_lines(one.machine)
-    lines += ["![at a glance](glance.svg)", "", "## What each needs", "", *needs_table(), ""]
+    lines += [*PICTURES, "## What each needs", "", *needs_table(), ""]
     lines += ["## Targets", "", "In bold what is missed.", "", *targets.table(host), ""]
     for name, results in host.items():
         lines += section(results, REFERENCE)
@@ -127,6 +130,7 @@ def write(directory: Path) -> Path:
             for plot in plots.draw(results, directory / "vm", GUEST_REFERENCE):
                 lines += [f"![{results.name} in a guest]({plot.relative_to(directory)})", ""]
     plots.glance(host, directory)
+    plots.ratios(host, directory)
     path = directory / "README.md"
     path.write_text("\n".join(lines).rstrip() + "\n")
     return path

@@ -17,11 +17,23 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.bench import Bench
+from benchmarks.builders import BUILDERS
 from benchmarks.candidates import CANDIDATES
 from benchmarks.grounds import KINDS
 from benchmarks.isolation import alone, in_a_namespace
 from benchmarks.results import DIRECTORY, Results, machine, say
-from benchmarks.workloads import build, git, growth, install, operations, parallel, sessions, source_tree, walk
+from benchmarks.workloads import (
+    build,
+    git,
+    growth,
+    install,
+    operations,
+    parallel,
+    sessions,
+    source_tree,
+    walk,
+    whole_builds,
+)
 from builder.debian.apt import machine_suite
 from builder.problems import Problem
 from setup import io_uring_switch
@@ -42,6 +54,7 @@ _REDIS = partial(build.run, package=build.COMPILE_HEAVY, options="nocheck")
 _FEW = ("cowfs", "cowfs-device", "overlayfs", "overlayfs-plain")
 
 PARTS = {
+    "whole-builds": Part(whole_builds.TITLE, whole_builds.SECONDS, 5, whole_builds.run),
     "sessions": Part(sessions.TITLE, sessions.SECONDS, 3, sessions.run, quick=True),
     "operations": Part(operations.TITLE, operations.SECONDS, 5, operations.run, quick=True),
     "walk": Part(walk.TITLE, walk.SECONDS, 3, walk.run),
@@ -89,7 +102,11 @@ def main() -> None:
             print(f"{name:<12} {part.seconds:>4} s  {part.title}")
         return
     only, grounds = (tuple(filter(None, given.split(","))) for given in (options.candidates, options.grounds))
-    checked = ((options.parts, parts, "part"), (only, CANDIDATES, "candidate"), (grounds, KINDS, "file system"))
+    checked = (
+        (options.parts, parts, "part"),
+        (only, {**CANDIDATES, **BUILDERS}, "candidate"),
+        (grounds, KINDS, "file system"),
+    )
     for given, known, kind in checked:
         if unknown := [name for name in given if name not in known]:
             parser.error(f"no such {kind}: {', '.join(unknown)}. There are {', '.join(known)}.")

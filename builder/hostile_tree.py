@@ -75,13 +75,21 @@ def copy_in(source: Path, directory_descriptor: int, name: str, owner: tuple[int
             writer.write(piece)
 
 
-def write(directory_descriptor: int, name: str, content: bytes) -> None:
-    """Make a file in the root for root, readable by all, where no such name may be yet. OSError."""
+def write(directory_descriptor: int, name: str, content: bytes, mode: int = 0o644) -> None:
+    """Make a file in the root for root, by itself readable by all, where no such name may be yet. OSError."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
     with open(os.open(name, flags, dir_fd=directory_descriptor), "wb") as writer:
         # Whatever the caller's umask.
-        os.fchmod(writer.fileno(), 0o644)
+        os.fchmod(writer.fileno(), mode)
         writer.write(content)
+
+
+def append(directory_descriptor: int, name: str, content: bytes) -> None:
+    """Add to a regular file in the root, made where it is missing. OSError when it is anything else."""
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    descriptor = os.open(name, flags, 0o644, dir_fd=directory_descriptor)
+    with _reader_of(descriptor, name):
+        os.write(descriptor, content)
 
 
 def read(directory_descriptor: int, name: str, limit: int) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 SWITCH = Path("/sys/module/fuse/parameters/enable_uring")
@@ -15,12 +15,16 @@ def offered() -> bool:
     return SWITCH.exists() and SWITCH.read_text().strip() == "Y"
 
 
+def switched_on() -> AbstractContextManager[None]:
+    return set_to(on=True)
+
+
 @contextmanager
-def switched_on() -> Iterator[None]:
+def set_to(*, on: bool) -> Iterator[None]:
     """While the block runs, where the kernel has it at all (Linux 6.14), for root."""
     before = SWITCH.read_text() if os.access(SWITCH, os.W_OK) else None
     if before is not None:
-        SWITCH.write_text("Y")
+        SWITCH.write_text("Y" if on else "N")
     try:
         yield
     finally:

@@ -50,7 +50,7 @@ What the machine and the user have configured; see cowbuild-config(1).
 Root's and a user's bases.
 .TP
 .I /var/cache/cowfs, ~/.cache/cowfs
-Installed build dependencies, kept for the next build.
+Installed build dependencies and downloaded packages, kept for other builds.
 .TP
 .I /var/lib/cowfs/sessions, ~/.local/state/cowfs/sessions
 Kept sessions.

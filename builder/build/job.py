@@ -21,7 +21,7 @@ from builder.problems import Misuse, Problem, Unobtainable
 from builder.process import TimedOut, logged
 from builder.session import own_directories
 from builder.session.session import BUILDER, Session, opened
-from builder.store import dependency_layers
+from builder.store import dependency_layers, downloads
 
 # The same in each session, so that what records its path is the same each time.
 PLACE = "/build/reproducible-path"
@@ -69,6 +69,8 @@ class BuildOptions:
     deps_cache: bool = True
     deps_cache_age: float = dependency_layers.DEFAULT_AGE
     deps_cache_limit: int = dependency_layers.DEFAULT_LIMIT
+    downloads_limit: int = downloads.DEFAULT_LIMIT
+    apt_update_age: float = 0.0
     apt_upgrade: bool = False
     network: bool = False
     add_depends: tuple[str, ...] = ()

@@ -10,8 +10,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from debian.deb822 import Deb822
-
 from builder.debian import apt
 from builder.debian.dsc import SOURCE_NAME, VERSION, fetch, read
 from builder.problems import Misuse, Problem, Unobtainable
@@ -132,6 +130,9 @@ def _of_tree(tree: Path, directory: Path, source_options: Sequence[str]) -> Path
 
 def _newest_entry(tree: Path) -> tuple[str, str]:
     """Source package and upstream version. Problem where the changelog does not tell."""
+    # python-debian's start would be felt where only names are checked.
+    from debian.deb822 import Deb822
+
     changelog = tree / "debian/changelog"
     fields = Deb822(output(["dpkg-parsechangelog", "--file", changelog]))
     package, version = fields.get("Source", ""), fields.get("Version", "")

@@ -12,12 +12,9 @@ import os
 import re
 import stat
 import subprocess
-import tarfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
-
-from debian.deb822 import Deb822
 
 from builder import hostile_tree
 from builder.debian.dsc import TEXT_LIMIT
@@ -89,6 +86,9 @@ def _text(path: Path) -> str:
 def _source_of_text(path: Path) -> str:
     """The source that a .changes, .buildinfo or .dsc is about; "" where it is none."""
     try:
+        # python-debian's start, and tarfile's, would be felt before the build; this is after it.
+        from debian.deb822 import Deb822
+
         return _first_word(Deb822(_text(path)), "Source")
     except (ValueError, EOFError):
         return ""
@@ -96,6 +96,10 @@ def _source_of_text(path: Path) -> str:
 
 def _source_of_package(path: Path) -> str:
     """The source that a binary package says it was made of; "" where it is no package."""
+    import tarfile
+
+    from debian.deb822 import Deb822
+
     command = ("dpkg-deb", "--ctrl-tarfile", str(path))
     try:
         with subprocess.Popen(
@@ -117,7 +121,7 @@ def _source_of_package(path: Path) -> str:
     return ""
 
 
-def _first_word(fields: Deb822, name: str) -> str:
+def _first_word(fields: Mapping[str, str], name: str) -> str:
     """Without the version that may stand behind a source's name."""
     return next(iter(fields.get(name, "").split()), "")
 

@@ -6,13 +6,13 @@ import os
 import re
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
 from builder import hostile_tree, screen, user_namespace
-from builder.build import artifacts, buildpackage, cached_dependencies, cross, hooks, testers, trace_report, twice
+from builder.build import artifacts, buildpackage, cached_dependencies, cross, downloaded_packages, hooks, testers
 from builder.build.binnmu import PUT_ON_TOP
 from builder.build.job import BuildOptions, Job
 from builder.build.log_files import link_latest, start_log
@@ -110,6 +110,8 @@ def run_stages(job: Job) -> None:
                 second = build_again(job, layers)
         deliver(job)
         if second is not None:
+            from builder.build import twice
+
             twice.compare(job, second)
         testers.run(job)
     except StageFailed:
@@ -195,11 +197,18 @@ def work_in_session(job: Job) -> None:
     check_space(job)
     hack_version(job)
     commands(job, "starting-build")
-    with trace_report.traced(job, dependencies(job)) if job.options.trace else nullcontext():
+    with traced(job) if job.options.trace else nullcontext():
         run_build(job)
     commands(job, "finished-build")
     take_artifacts(job)
     show_artifacts(job)
+
+
+def traced(job: Job) -> AbstractContextManager[None]:
+    # The report and its page would be felt by the start of every build.
+    from builder.build import trace_report
+
+    return trace_report.traced(job, dependencies(job))
 
 
 def commands(job: Job, point: str) -> None:
@@ -291,11 +300,10 @@ def install_dependencies(job: Job) -> None:
         described.write_text(request.as_dsc())
         with hostile_tree.directory(job.session.root, "var/tmp") as place:
             hostile_tree.copy_in(described, place, described.name)
-            with job.log.heard() as said:
+            step = ("build-dep", f"--host-architecture={job.architecture}", f"/var/tmp/{described.name}")
+            with job.log.heard() as said, downloaded_packages.shared(job, step) as kept:
                 try:
-                    job.session.apt_get(
-                        "build-dep", f"--host-architecture={job.architecture}", f"/var/tmp/{described.name}"
-                    )
+                    job.session.apt_get(*kept, *step)
                 except Problem:
                     reason = apt.unmet(said.decode(errors="replace"))
                     raise Problem(f"The build dependencies cannot be installed: {reason}") from None

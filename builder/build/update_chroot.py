@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 from builder.build import extra_repositories
 from builder.build.job import Job
 from builder.build.summary import Status
 from builder.debian import apt, base_facts
+from builder.log import timestamp
 from builder.problems import Problem
 
 REPOSITORY_HINT = """\
@@ -24,7 +27,12 @@ def bring_up_to_date(job: Job) -> None:
         with job.part("add-architecture", Status.GIVEN_BACK):
             job.session.run("dpkg", "--add-architecture", job.architecture)
     # The base knows no packages of an architecture that it did not have.
-    if options.apt_update is not False or options.extra_repositories or adds_architecture:
+    adds = bool(options.extra_repositories) or adds_architecture
+    asked = None if adds or options.apt_update else base_facts.lists_asked(options.base)
+    if options.apt_update is None and asked is not None and 0 <= time.time() - asked < options.apt_update_age:
+        age = f"{options.apt_update_age:.0f} seconds"
+        job.log.line(f"apt-get update: not needed, the base's lists are of {timestamp(asked)}, at most {age} old")
+    elif options.apt_update is not False or adds:
         with job.part("apt-get-update", Status.GIVEN_BACK):
             with job.log.heard() as said:
                 try:

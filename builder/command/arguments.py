@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from builder.problems import Misuse
@@ -12,6 +13,33 @@ HALF_OF_MEMORY = "50%"
 """What `--build-in-memory` means by itself, as tmpfs(5) has sizes."""
 
 YES_OR_NO = argparse.BooleanOptionalAction
+
+
+class VerbParser(argparse.ArgumentParser):
+    """A verb's, which has its arguments from when they are asked for: to make those of all verbs takes a while."""
+
+    def __init__(
+        self, *, add: Callable[[argparse.ArgumentParser], None], prog: str, usage: str | None, description: str | None
+    ) -> None:
+        super().__init__(prog=prog, usage=usage, description=description)
+        self._add: Callable[[argparse.ArgumentParser], None] | None = add
+
+    def fill(self) -> VerbParser:
+        """The parser, with its arguments."""
+        if self._add is not None:
+            add, self._add = self._add, None
+            add(self)
+        return self
+
+    def parse_known_args(  # type: ignore[override]  # typeshed has it overloaded
+        self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
+    ) -> tuple[argparse.Namespace, list[str]]:
+        self.fill()
+        return super().parse_known_args(args, namespace)
+
+    def format_help(self) -> str:
+        self.fill()
+        return super().format_help()
 
 
 def path(text: str) -> Path:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import time
 from pathlib import Path
 
-from builder import user_namespace
 from builder.command.arguments import YES_OR_NO, comma_list, path, path_of
 from builder.command.verb import Inside, Outside
-from builder.debian import apt, base_facts, make_base
 from builder.problems import Misuse, Problem
-from builder.session import interactive, supervisor
-from builder.store import bases, dependency_layers
+
+# What a verb needs is imported when it runs: the help shows the names of all, and no other verb is asked for.
 
 # mmdebstrap's.
 VARIANTS = (
@@ -22,6 +19,8 @@ VARIANTS = (
 
 
 def add_create(verb: argparse.ArgumentParser) -> None:
+    from builder.debian import apt
+
     verb.add_argument("target", metavar="BASE", help="a name, or the directory to make")
     verb.add_argument("--suite", "-d", "--dist", help="the Debian release; default: the machine's")
     verb.add_argument("--arch", metavar="A", help="its architecture; default: the machine's")
@@ -59,6 +58,9 @@ def _add_work(verb: argparse.ArgumentParser) -> None:
 
 
 def check_create(arguments: argparse.Namespace, outside: Outside) -> int:
+    from builder.debian import make_base
+    from builder.store import bases
+
     make_base.check_keyring(arguments.keyring)
     at = _place_of(arguments.target)
     if at is not None:
@@ -68,6 +70,10 @@ def check_create(arguments: argparse.Namespace, outside: Outside) -> int:
 
 
 def create(arguments: argparse.Namespace, inside: Inside) -> int:
+    from builder.debian import apt, make_base
+    from builder.session import interactive
+    from builder.store import dependency_layers
+
     at = _place_of(arguments.target)
     wanted = make_base.BaseOptions(
         suite=arguments.suite or apt.machine_suite(),
@@ -92,6 +98,9 @@ def create(arguments: argparse.Namespace, inside: Inside) -> int:
 
 def _place_of(target: str) -> Path | None:
     """Where a new base goes that is not to have a name. Problem where the name or the place is taken."""
+    from builder.debian import make_base
+    from builder.store import bases
+
     if bases.is_path(target):
         at = path_of(target)
         make_base.check_free(at)
@@ -102,6 +111,11 @@ def _place_of(target: str) -> Path | None:
 
 
 def list_bases(_arguments: argparse.Namespace, _outside: Outside) -> int:
+    import time
+
+    from builder.debian import base_facts
+    from builder.store import bases
+
     for name in bases.names():
         tree = bases.find(name)
         made = time.strftime("%Y-%m-%d", time.gmtime(tree.lstat().st_ctime))
@@ -114,10 +128,15 @@ def check_update(arguments: argparse.Namespace, outside: Outside) -> int:
 
 
 def update(arguments: argparse.Namespace, inside: Inside) -> int:
+    from builder.session import interactive
+
     return interactive.update(arguments.base, inside.directory)
 
 
 def check_remove(arguments: argparse.Namespace, outside: Outside) -> int:
+    from builder.session import supervisor
+    from builder.store import bases
+
     if "/" in arguments.base:
         return outside.work_inside(bases.removable(arguments.base).parent)
     supervisor.remove_abandoned(bases.home_of(arguments.base))
@@ -125,6 +144,9 @@ def check_remove(arguments: argparse.Namespace, outside: Outside) -> int:
 
 
 def remove(arguments: argparse.Namespace, inside: Inside) -> int:
+    from builder.session import interactive
+    from builder.store import bases, dependency_layers
+
     if "/" in arguments.base:
         bases.remove_at(arguments.base, inside.directory)
         dependency_layers.remove_stale()
@@ -134,12 +156,18 @@ def remove(arguments: argparse.Namespace, inside: Inside) -> int:
 
 
 def check_work(arguments: argparse.Namespace, outside: Outside) -> int:
+    from builder import user_namespace
+    from builder.debian import base_facts
+    from builder.store import bases
+
     user_namespace.check_fuse()
     base_facts.check_ours(bases.find(arguments.base))
     return outside.work_inside(*([_home(arguments.base)] if arguments.save else []))
 
 
 def work(arguments: argparse.Namespace, inside: Inside) -> int:
+    from builder.session import interactive
+
     return interactive.work_in(
         arguments.base,
         arguments.words,
@@ -153,6 +181,9 @@ def work(arguments: argparse.Namespace, inside: Inside) -> int:
 
 def _home(name: str) -> Path:
     """The directory of a base that is to be replaced; Misuse when it has no name, for then it cannot be."""
+    from builder import user_namespace
+    from builder.store import bases
+
     user_namespace.check_fuse()
     if bases.is_path(name):
         raise Misuse("Only a base with a name can be replaced", "cowbuild list")

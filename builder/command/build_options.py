@@ -16,14 +16,7 @@ from builder.build.binnmu import Rebuild
 from builder.build.job import PLACE, PURGE, TESTERS, BuildOptions, Test
 from builder.command.arguments import HALF_OF_MEMORY, YES_OR_NO, comma_list, path, path_of
 from builder.debian import architectures
-from builder.store import dependency_layers
-
-USAGE = "cowbuild build [OPTIONS] [PACKAGE...]"
-
-DESCRIPTION = """\
-Build a source package in a session over a base. Exit codes as sbuild's: 0 successful or skipped, 1 failed, 2 attempted
-(the package's build failed) or asked for what makes no sense, 3 given back (the package is not to blame).
-"""
+from builder.store import dependency_layers, downloads
 
 HOOKS_DESCRIPTION = """\
 Shell commands, each option as often as wanted. Escapes: %d the .dsc, %c the .changes, %a the architecture, %b the
@@ -54,7 +47,9 @@ def add_build(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--quiet", "-q", action=YES_OR_NO, default=False, help="the log file only, not the terminal")
     verb.add_argument("--verbose", "-v", action=YES_OR_NO, default=False, help="show the script that makes the sandbox")
     _add_what(verb.add_argument_group("what is built"))
-    _add_dependencies(verb.add_argument_group("what it is built with"))
+    built_with = verb.add_argument_group("what it is built with")
+    _add_dependencies(built_with)
+    _add_apt(built_with)
     _add_how(verb.add_argument_group("how it is built"))
     _add_tests(verb.add_argument_group("what looks at the packages", TESTS_DESCRIPTION))
     _add_rebuild(verb.add_argument_group("under another version"))
@@ -103,7 +98,6 @@ def _add_dependencies(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--extra-repository-key", dest="extra_keys", metavar="FILE", type=path, action="append", default=[]
     )
-    group.add_argument("--apt-update", action=YES_OR_NO, help="default: yes, but not when dependencies are kept")
     group.add_argument("--deps-cache", action=YES_OR_NO, default=True, help="keep installed dependencies for later")
     group.add_argument(
         "--deps-cache-age",
@@ -118,6 +112,24 @@ def _add_dependencies(group: argparse._ArgumentGroup) -> None:
         type=int,
         default=dependency_layers.DEFAULT_LIMIT // 1024**2,
         help="for all together",
+    )
+
+
+def _add_apt(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--apt-update", action=YES_OR_NO, help="default: yes, but not when dependencies are kept")
+    group.add_argument(
+        "--apt-update-age",
+        metavar="SECONDS",
+        type=float,
+        default=0.0,
+        help="how old lists of the base are taken to be current; default: 0, apt asks each time",
+    )
+    group.add_argument(
+        "--downloads-size",
+        metavar="MIB",
+        type=int,
+        default=downloads.DEFAULT_LIMIT // 1024**2,
+        help="for downloaded packages, kept for other builds; 0: none are",
     )
     group.add_argument("--apt-upgrade", "--apt-distupgrade", action=YES_OR_NO, default=False)
 
@@ -194,6 +206,7 @@ def build_options(arguments: argparse.Namespace, dsc: Path, tree: Path | None) -
         "build_all": host is None if arguments.build_all is None else arguments.build_all,
         "profiles": (cross.PROFILES if host else ()) if arguments.profiles is None else arguments.profiles,
         "deps_cache_limit": arguments.deps_cache_size * 1024**2,
+        "downloads_limit": arguments.downloads_size * 1024**2,
         "debbuild_options": (*arguments.debbuildopt, *arguments.debbuildopts),
         "rebuild": Rebuild(
             number=arguments.binNMU,

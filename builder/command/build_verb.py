@@ -5,19 +5,33 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from builder.build import obtain, stages
-from builder.build.job import check_options, check_request
-from builder.command import side_by_side
-from builder.command.build_options import build_options, package_of
 from builder.command.verb import Inside, Outside
-from builder.debian import apt, architectures, base_facts
 from builder.problems import Problem
-from builder.session import supervisor
-from builder.store import bases, dependency_layers, kept_sessions
+
+# What the verb needs is imported when it runs, in each half what that half needs.
+
+USAGE = "cowbuild build [OPTIONS] [PACKAGE...]"
+
+DESCRIPTION = """\
+Build a source package in a session over a base. Exit codes as sbuild's: 0 successful or skipped, 1 failed, 2 attempted
+(the package's build failed) or asked for what makes no sense, 3 given back (the package is not to blame).
+"""
+
+
+def add_build(verb: argparse.ArgumentParser) -> None:
+    from builder.command import build_options
+
+    build_options.add_build(verb)
 
 
 def check_build(arguments: argparse.Namespace, outside: Outside) -> int:
     """Before a base is made, and before anything is mounted: whether the build can begin."""
+    from builder.build import obtain
+    from builder.build.job import check_options, check_request
+    from builder.command.build_options import build_options, package_of
+    from builder.session import supervisor
+    from builder.store import bases, dependency_layers, kept_sessions
+
     for each in arguments.packages:
         obtain.check_package(each)
     package = Path(package_of(arguments))
@@ -28,6 +42,8 @@ def check_build(arguments: argparse.Namespace, outside: Outside) -> int:
     wanted = build_options(arguments, package, bases.find(arguments.base))
     check_options(wanted)
     if len(arguments.packages) > 1 and arguments.only is None:
+        from builder.command import side_by_side
+
         return side_by_side.build_all(arguments.packages, outside.words, arguments.parallel)
     keeps_none = wanted.purge_session == "always"
     first = supervisor.default_parent() if keeps_none else kept_sessions.make_sessions_directory()
@@ -35,6 +51,11 @@ def check_build(arguments: argparse.Namespace, outside: Outside) -> int:
 
 
 def build(arguments: argparse.Namespace, inside: Inside) -> int:
+    from builder.build import obtain, stages
+    from builder.command.build_options import build_options, package_of
+    from builder.debian import apt, base_facts
+    from builder.store import bases
+
     with bases.base_in_use(arguments.base) as tree:
         suite = base_facts.code_name(tree)
         dsc = obtain.dsc(
@@ -52,6 +73,10 @@ def usual_base(arguments: argparse.Namespace, outside: Outside) -> str:
     Where the one of that name is missing, the only other that fits; where there is none, it is made. Problem, before
     that, where a source cannot be had.
     """
+    from builder.build import obtain
+    from builder.debian import apt, architectures
+    from builder.store import bases
+
     suite = arguments.dist or apt.machine_suite()
     architecture = arguments.arch or architectures.machine()
     name = f"{suite}-{architecture}"

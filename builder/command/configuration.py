@@ -12,15 +12,14 @@ import json
 import os
 import re
 import stat
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from builder import hostile_tree
+from builder.command.arguments import VerbParser
 from builder.problems import Misuse, Problem
 from builder.store.places import Kind, place_of
 
@@ -70,15 +69,15 @@ def parsers_of(top: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParse
         if isinstance(action, argparse._SubParsersAction):
             for verb, parser in action.choices.items():
                 if parser not in found.values():
-                    found[verb] = parser
+                    found[verb] = parser.fill() if isinstance(parser, VerbParser) else parser
     return found
 
 
 def parser_of(top: argparse.ArgumentParser, verb: str) -> argparse.ArgumentParser:
     """The parser of a verb, by any of its names."""
     [verbs] = [action for action in top._actions if isinstance(action, argparse._SubParsersAction)]
-    parser: argparse.ArgumentParser = verbs.choices[verb]
-    return parser
+    parser: VerbParser = verbs.choices[verb]
+    return parser.fill()
 
 
 def options_of(parser: argparse.ArgumentParser) -> dict[str, argparse.Action]:
@@ -98,7 +97,7 @@ def read(top: argparse.ArgumentParser) -> Settings:
     """What the files say, the user's over the system's. Problem naming file, line and key for what makes no sense."""
     merged: dict[str, dict[str, Setting]] = {}
     for path in (SYSTEM, user_file()):
-        for table, settings in _read(path, parsers_of(top)).items():
+        for table, settings in _read(path, top).items():
             merged.setdefault(table, {}).update(settings)
     return merged
 
@@ -112,9 +111,10 @@ def as_text(settings: Settings) -> str:
 
 def from_text(text: str, top: argparse.ArgumentParser) -> Settings:
     """What `as_text` made."""
-    parsers = parsers_of(top)
+    said = json.loads(text)
+    parsers = parsers_of(top) if said else {}
     settings: dict[str, dict[str, Setting]] = {}
-    for table, named in json.loads(text).items():
+    for table, named in said.items():
         actions = {action.dest: action for action in options_of(parsers[table]).values()}
         settings[table] = {
             name: Setting(_value(actions[name], written), written, where) for name, (written, where) in named.items()
@@ -124,7 +124,7 @@ def from_text(text: str, top: argparse.ArgumentParser) -> Settings:
 
 def apply(settings: Settings, top: argparse.ArgumentParser) -> None:
     """Make the settings the defaults of the parser."""
-    parsers = parsers_of(top)
+    parsers = parsers_of(top) if settings else {}
     for table, named in settings.items():
         parsers[table].set_defaults(**{name: setting.value for name, setting in named.items()})
 
@@ -171,7 +171,8 @@ def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float) else str(value)
 
 
-def _read(path: Path, parsers: Mapping[str, argparse.ArgumentParser]) -> dict[str, dict[str, Setting]]:
+def _text(path: Path) -> str | None:
+    """What is in a file; None where there is none."""
     try:
         if os.geteuid() == 0:
             _check_owners(path)
@@ -179,18 +180,29 @@ def _read(path: Path, parsers: Mapping[str, argparse.ArgumentParser]) -> dict[st
             content = file.read(LIMIT + 1)
         if len(content) > LIMIT:
             raise Problem(f"{path} is no configuration: it has more than {LIMIT} bytes")
-        text = content.decode()
-        said = tomllib.loads(text)
+        return content.decode()
     except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except tomllib.TOMLDecodeError as error:
-        raise Misuse(f"{path} is not TOML: {error}", "Text is in quotes; switches are true or false.") from None
+        return None
     except UnicodeDecodeError:
         raise Misuse(f"{path} is not text in UTF-8") from None
-    except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists in lists
-        raise Misuse(f"{path} is TOML that nothing here can be set by") from None
     except OSError as error:
         raise Problem(f"Cannot read {path}: {error.strerror or error}") from None
+
+
+def _read(path: Path, top: argparse.ArgumentParser) -> dict[str, dict[str, Setting]]:
+    text = _text(path)
+    if text is None:
+        return {}
+    # Most have no file.
+    import tomllib
+
+    try:
+        said = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise Misuse(f"{path} is not TOML: {error}", "Text is in quotes; switches are true or false.") from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, lists in lists in lists
+        raise Misuse(f"{path} is TOML that nothing here can be set by") from None
+    parsers = parsers_of(top)
     settings: dict[str, dict[str, Setting]] = {}
     for table, key, value in _pairs(said, parsers):
         where = f"{path}, line {_line(text, table, key)}"
@@ -291,6 +303,8 @@ def _hint(table: str, key: str, parsers: Mapping[str, argparse.ArgumentParser]) 
 
 
 def _similar(word: str, known: list[str]) -> str:
+    from difflib import get_close_matches
+
     close = get_close_matches(word, known, cutoff=0.5)
     return f"Meant: {' or '.join(close)}?" if close else f"Known: {', '.join(sorted(filter(None, known)))}"
 

@@ -6,13 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from builder import private, user_namespace
 from builder.command import options
 from builder.command.verb import Inside, Outside
 from builder.command.verbs import verb_named
 from builder.problems import Interrupted, Problem
-from builder.session import supervisor
-from builder.store import bases, dependency_layers, kept_sessions
 from cowfs import endings
 
 
@@ -41,11 +38,17 @@ def run(words: Sequence[str]) -> int:
     verb = verb_named(arguments.verb)
     if arguments.session is not None:
         assert verb.inside is not None, "only a verb with such a half asks for it"
+        from builder import user_namespace
+        from builder.session import supervisor
+
         supervisor.obey(arguments.lifeline)
         if arguments.namespace_refused and not verb.quiet_inside:
             print(f"cowbuild: {user_namespace.without_namespace(arguments.namespace_refused)}", file=sys.stderr)
         return verb.inside(arguments, Inside(tuple(arguments.session)))
     if not verb.for_programs:
+        from builder import private
+        from builder.store import bases, dependency_layers, kept_sessions
+
         named = bases.bases_directory()
         places = [named, *named.glob("*/"), dependency_layers.where(), kept_sessions.sessions_directory()]
         private.close(places)

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from builder.command import configuration, values
-from builder.command.arguments import HALF_OF_MEMORY, YES_OR_NO
+from builder.command.arguments import HALF_OF_MEMORY, YES_OR_NO, VerbParser
 from builder.command.verbs import VERBS
 from cowfs import __version__
 
@@ -32,6 +30,11 @@ def parse(words: Sequence[str]) -> argparse.Namespace:
     """
     asked = parser()
     told: str | None = _parse(asked, words).configuration
+    # Whoever asked for help has gone.
+    import json
+
+    from builder.command import configuration, values
+
     settings = configuration.read(asked) if told is None else configuration.from_text(told, asked)
     if told is None:
         values.check_settings(settings)
@@ -52,6 +55,8 @@ def _parse(asked: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
         arguments.packages = [*arguments.packages, *left]
     elif left:
         before_verb = list(words[: words.index(arguments.verb)])
+        from builder.command import configuration
+
         verb = asked if left[0] in before_verb else configuration.parser_of(asked, arguments.verb)
         verb.error(f"unrecognized arguments: {' '.join(left)}")
     return arguments
@@ -87,10 +92,15 @@ def parser() -> argparse.ArgumentParser:
     # Given by cowbuild to itself: what the configuration files said.
     top.add_argument("--configuration", metavar="JSON", help=argparse.SUPPRESS)
     top.add_argument("--user-namespace", action=YES_OR_NO, default=True, help="root may do without")
-    verbs = top.add_subparsers(metavar="VERB", dest="verb", required=True)
+    verbs = top.add_subparsers(metavar="VERB", dest="verb", required=True, parser_class=VerbParser)
     for verb in VERBS:
         name, *others = verb.names
-        verb.add_arguments(
-            verbs.add_parser(name, aliases=others, help=verb.help, usage=verb.usage, description=verb.description)
+        verbs.add_parser(
+            name,
+            aliases=others,
+            help=verb.help,
+            usage=verb.usage,
+            description=verb.description,
+            add=verb.add_arguments,
         )
     return top

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 
-from builder.command import completion, configuration
 from builder.command.base_verbs import add_base
 from builder.command.verb import Inside, Outside
-from builder.debian import base_facts
-from builder.interop import pbuilder, schroot
-from builder.store import bases
+
+# What a verb needs is imported when it runs: the help shows the names of all, and no other verb is asked for.
 
 
 def add_pbuilder(verb: argparse.ArgumentParser) -> None:
@@ -34,7 +31,23 @@ def add_configuration(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--json", action="store_true", help="for programs")
 
 
+def add_doctor(verb: argparse.ArgumentParser) -> None:
+    from builder.command import doctor
+
+    doctor.add_doctor(verb)
+
+
+def diagnose(arguments: argparse.Namespace, outside: Outside) -> int:
+    from builder.command import doctor
+
+    return doctor.diagnose(arguments, outside)
+
+
 def check_pbuilder(arguments: argparse.Namespace, outside: Outside) -> int:
+    from builder.debian import base_facts
+    from builder.interop import pbuilder
+    from builder.store import bases
+
     pbuilder.check_verb(arguments.words)
     base_facts.check_ours(bases.find(arguments.base))
     # It mounts the machine's sysfs, which no other user namespace may.
@@ -42,10 +55,14 @@ def check_pbuilder(arguments: argparse.Namespace, outside: Outside) -> int:
 
 
 def run_pbuilder(arguments: argparse.Namespace, inside: Inside) -> int:
+    from builder.interop import pbuilder
+
     return pbuilder.run(arguments.base, arguments.words, inside.directory)
 
 
 def configure_schroot(arguments: argparse.Namespace, _outside: Outside) -> int:
+    from builder.interop import schroot
+
     name, entry = schroot.entry(arguments.base, arguments.name, arguments.quota)
     if not arguments.install:
         print(entry, end="")
@@ -57,13 +74,19 @@ def configure_schroot(arguments: argparse.Namespace, _outside: Outside) -> int:
 
 
 def show_completion(arguments: argparse.Namespace, outside: Outside) -> int:
+    from builder.command import completion
+
     print(completion.script(arguments.shell, arguments.command, outside.parser()), end="")
     return 0
 
 
 def show_configuration(arguments: argparse.Namespace, outside: Outside) -> int:
+    from builder.command import configuration
+
     held = configuration.in_force(outside.parser(), arguments.settings)
     if arguments.json:
+        import json
+
         print(json.dumps(held, indent=1))
     else:
         print("\n".join(configuration.as_toml(held)))

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import argparse
 
-from builder import user_namespace
 from builder.command.arguments import YES_OR_NO
 from builder.command.verb import Inside, Outside
-from builder.log import timestamp
-from builder.session import interactive
-from builder.store import dependency_layers, kept_sessions
+
+# What a verb needs is imported when it runs: the help shows the names of all, and no other verb is asked for.
 
 # argparse would take the command to be absent where an option stands between it and the session.
 USAGE = "cowbuild {} [--as-builder] SESSION [COMMAND...]"
@@ -27,16 +25,24 @@ def add_enter(verb: argparse.ArgumentParser) -> None:
 
 def add_cache(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("what", choices=["list", "prune"])
-    verb.add_argument("--size", metavar="MIB", type=int, default=0, help="prune: what may stay; default: nothing")
+    verb.add_argument(
+        "--size", metavar="MIB", type=int, default=0, help="prune: what may stay of each kind; default: nothing"
+    )
 
 
 def list_sessions(_arguments: argparse.Namespace, _outside: Outside) -> int:
+    from builder.log import timestamp
+    from builder.store import kept_sessions
+
     for each in kept_sessions.every():
         print(f"{each.name:48} {timestamp(each.made)}  {each.stage:12} {each.base}")
     return 0
 
 
 def check_enter(arguments: argparse.Namespace, outside: Outside) -> int:
+    from builder import user_namespace
+    from builder.store import kept_sessions
+
     kept_sessions.find(arguments.session_name)
     user_namespace.check_fuse()
     return outside.work_inside()
@@ -51,6 +57,9 @@ def fork(arguments: argparse.Namespace, inside: Inside) -> int:
 
 
 def _work_in_kept(arguments: argparse.Namespace, inside: Inside, *, changing: bool) -> int:
+    from builder.session import interactive
+    from builder.store import kept_sessions
+
     kept = kept_sessions.find(arguments.session_name)
     return interactive.enter(
         kept, arguments.words, inside.directory, changing=changing, as_builder=arguments.as_builder
@@ -58,11 +67,15 @@ def _work_in_kept(arguments: argparse.Namespace, inside: Inside, *, changing: bo
 
 
 def check_discard(arguments: argparse.Namespace, outside: Outside) -> int:
+    from builder.store import kept_sessions
+
     kept_sessions.find(arguments.session_name)
     return outside.work_inside()
 
 
 def discard(arguments: argparse.Namespace, _inside: Inside) -> int:
+    from builder.store import kept_sessions
+
     kept_sessions.discard(arguments.session_name)
     return 0
 
@@ -70,11 +83,19 @@ def discard(arguments: argparse.Namespace, _inside: Inside) -> int:
 def list_cache(arguments: argparse.Namespace, outside: Outside) -> int:
     if arguments.what == "prune":
         return outside.work_inside()
+    from builder.store import dependency_layers, downloads
+
     print("\n".join(dependency_layers.summary(dependency_layers.all_layers())))
+    if packages := downloads.every():
+        print(downloads.summary(packages))
     return 0
 
 
 def prune_cache(arguments: argparse.Namespace, _inside: Inside) -> int:
+    from builder.store import dependency_layers, downloads
+
     for line in dependency_layers.summary(dependency_layers.prune(arguments.size * 1024**2)):
         print(f"removed {line}")
+    if packages := downloads.prune(arguments.size * 1024**2):
+        print(f"removed {downloads.summary(packages)}")
     return 0

@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from builder.command.configuration import Settings
-from builder.debian import depends
 from builder.problems import Misuse
 
 # Seconds. The kernel waits for as many milliseconds as an int holds (epoll_wait(2)), which are a few more.
@@ -60,11 +59,15 @@ def _matching(pattern: str, meaning: str) -> Callable[[Any], str | None]:
 
 
 def _architecture(text: str) -> str | None:
+    from builder.debian import depends
+
     known = depends.is_architecture(text)
     return None if known else f"must be an architecture (`dpkg-architecture --list-known`), not {text!r}"
 
 
 def _relations(text: str) -> str | None:
+    from builder.debian import depends
+
     wrong = depends.misunderstood(text)
     return None if wrong is None else f"must be relations as in Build-Depends, not {wrong!r}"
 
@@ -79,7 +82,7 @@ _suite = _matching(r"[A-Za-z0-9][A-Za-z0-9+._/-]*", "the name of a release")
 
 CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     **dict.fromkeys(("jobs", "parallel", "binNMU"), _from(1)),
-    **dict.fromkeys(("deps_cache_age", "deps_cache_size", "size"), _from(0)),
+    **dict.fromkeys(("apt_update_age", "deps_cache_age", "deps_cache_size", "downloads_size", "size"), _from(0)),
     **dict.fromkeys(("time_limit", "silence_limit"), _from(0.001, LONGEST)),
     **dict.fromkeys(("arch", "host"), _architecture),
     **dict.fromkeys(("add_depends", "add_conflicts"), _relations),

@@ -8,16 +8,12 @@ same command line, and what the outside settled besides.
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
-from builder.session import supervisor
 
-
-@dataclass(frozen=True)
-class Inside:
+class Inside(NamedTuple):
     """What the half inside is given."""
 
     directories: tuple[Path, ...]
@@ -28,8 +24,7 @@ class Inside:
         return self.directories[0]
 
 
-@dataclass(frozen=True)
-class Outside:
+class Outside(NamedTuple):
     """What the half outside is given."""
 
     words: Sequence[str]
@@ -42,17 +37,21 @@ class Outside:
 
     def settling(self, **settled: str) -> Outside:
         """What is given, where the half inside is to have arguments as they were settled here."""
+        import json
+
         words = ["--settled", json.dumps(settled), *self.words]
         return Outside(words, self.parser, self.run, self.user_namespace)
 
     def work_inside(self, *parents: Path, user_namespace: bool | None = None) -> int:
         """Have the half inside work; its exit code. Its directories are made in `parents`, else in a default place."""
+        # A verb that shows something needs no processes.
+        from builder.session import supervisor
+
         use = self.user_namespace if user_namespace is None else user_namespace
         return supervisor.supervise(self.words, parents, user_namespace=use)
 
 
-@dataclass(frozen=True)
-class Verb:
+class Verb(NamedTuple):
     """One row of the table in verbs.py."""
 
     names: tuple[str, ...]

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from builder.command import base_verbs, build_options, build_verb, doctor, other_verbs, session_verbs
+from builder.command import base_verbs, build_verb, other_verbs, session_verbs
 from builder.command.verb import Verb, no_arguments
 
 VERBS = (
     Verb(
         ("build",),
         "build a source package",
-        build_options.add_build,
+        build_verb.add_build,
         build_verb.check_build,
         build_verb.build,
-        usage=build_options.USAGE,
-        description=build_options.DESCRIPTION,
+        usage=build_verb.USAGE,
+        description=build_verb.DESCRIPTION,
         quiet_inside=True,
     ),
     Verb(
@@ -82,7 +82,7 @@ VERBS = (
     ),
     Verb(
         ("cache",),
-        "list or prune the dependencies kept between builds",
+        "list or prune dependencies and downloads kept between builds",
         session_verbs.add_cache,
         session_verbs.list_cache,
         session_verbs.prune_cache,
@@ -106,8 +106,8 @@ VERBS = (
     Verb(
         ("doctor",),
         "say what works on this machine, and how to mend what does not",
-        doctor.add_doctor,
-        doctor.diagnose,
+        other_verbs.add_doctor,
+        other_verbs.diagnose,
         description="Say what works on this machine and what does not, each with the command that mends it.",
         for_programs=True,
     ),

@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from debian.deb822 import Deb822
-
+from builder.debian.dsc import FILE_NAME, ListedFile
 from builder.problems import Problem
 from builder.process import output
 
@@ -25,7 +24,13 @@ OPTIONS = (
     *("-o", "APT::Keep-Downloaded-Packages=false"),
     *("-o", "Dpkg::Use-Pty=0"),
     *("-o", "Dpkg::Options::=--force-confold"),
+    # Nothing waits for a disk in a session; so dpkg need not open each file again to ask for it.
+    *("-o", "Dpkg::Options::=--force-unsafe-io"),
 )
+# --print-uris gives MD5 sums else.
+STRONG_CHECKSUMS = ("-o", "Acquire::ForceHash=SHA256")
+
+TO_BE_DOWNLOADED = re.compile(r"'\S+' (?P<name>\S+) (?P<size>[0-9]{1,18}) SHA256:(?P<sha256>[0-9a-f]{64})", re.ASCII)
 UNREACHABLE = (
     "Temporary failure resolving|Could not (resolve|connect)|Unable to connect|Connection (failed|timed out)"
     "|Network is unreachable|Cannot initiate the connection"
@@ -124,6 +129,16 @@ def why(said: str) -> str:
     return errors[-1] if errors else "apt-get gives no reason"
 
 
+def to_be_downloaded(printed: str) -> list[ListedFile]:
+    """The packages that apt-get's --print-uris names. What has a name that no package has is left out."""
+    found = [TO_BE_DOWNLOADED.fullmatch(line) for line in printed.splitlines()]
+    return [
+        ListedFile(each["name"], int(each["size"]), each["sha256"])
+        for each in found
+        if each is not None and FILE_NAME.fullmatch(each["name"]) and each["name"].endswith(".deb")
+    ]
+
+
 def unmet(said: str) -> str:
     """Which dependencies apt-get could not satisfy, or why else it failed."""
     listed = re.search(r"have unmet dependencies:\n((?: .*\n)+)", said)
@@ -167,6 +182,9 @@ def check_suite(
         *("-o", "Acquire::IndexTargets::deb::Packages::DefaultEnabled=false"),
     ]
     update = ["apt-get", "-q", *options, "update"]
+    # python-debian's start would be felt by all who only ask for a constant.
+    from debian.deb822 import Deb822
+
     done = subprocess.run(
         update,
         stdin=subprocess.DEVNULL,

@@ -7,8 +7,6 @@ import re
 from contextlib import suppress
 from pathlib import Path
 
-from debian.deb822 import Deb822
-
 from builder import hostile_tree, private
 from builder.debian import dpkg_database
 from builder.debian.dsc import ARCHITECTURE
@@ -65,6 +63,9 @@ def suite(base: Path) -> str:
         for line in _text(place, "sources.list").splitlines():
             if found := ONE_LINE_SOURCE.match(line):
                 return _release(found["suite"])
+    # python-debian's start would be felt, and few bases need it.
+    from debian.deb822 import Deb822
+
     with suppress(OSError, ValueError), hostile_tree.directory(base, "etc/apt/sources.list.d") as place:
         for name in hostile_tree.names(place):
             if name.endswith(".sources"):
@@ -72,6 +73,17 @@ def suite(base: Path) -> str:
                     if suites := paragraph.get("Suites", "").split():
                         return _release(suites[0])
     return code_name(base)
+
+
+def lists_asked(base: Path) -> float | None:
+    """When the archives were last asked for the lists that the base's apt has, in seconds since 1970. None: never.
+
+    Files of lists have the archive's times; where they arrive is changed each time that one is asked.
+    """
+    with suppress(OSError), hostile_tree.directory(base.resolve(), "var/lib/apt/lists") as place:
+        if any("_Packages" in name for name in hostile_tree.names(place)):
+            return os.stat("partial", dir_fd=place, follow_symlinks=False).st_mtime
+    return None
 
 
 def _release(suite: str) -> str:

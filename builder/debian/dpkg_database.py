@@ -13,8 +13,6 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from debian.deb822 import Deb822
-
 from builder import hostile_tree
 from builder.debian.dsc import ARCHITECTURE
 from builder.problems import Problem
@@ -167,14 +165,17 @@ def _packages(status: str, architecture: str) -> dict[str, Package]:
     return found
 
 
-def _paragraphs(text: bytes) -> Iterator[Deb822]:
+def _paragraphs(text: bytes) -> Iterator[Mapping[str, str]]:
+    # python-debian's start would be felt by all who read other files of a root.
+    from debian.deb822 import Deb822
+
     try:
         yield from Deb822.iter_paragraphs(text, use_apt_pkg=False)
     except ValueError as error:
         raise Problem(f"dpkg's database in the session is damaged: {error}") from None
 
 
-def _relations(fields: Deb822, name: str) -> Sequence[Alternatives]:
+def _relations(fields: Mapping[str, str], name: str) -> Sequence[Alternatives]:
     return relations(fields.get(name, ""))
 
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from debian.deb822 import Deb822, GpgInfo
-
 from builder import hostile_tree
 from builder.problems import Problem, printable
 
@@ -109,6 +107,9 @@ def decoded(text: bytes) -> str:
 
 def fields(text: bytes, where: str) -> Mapping[str, str]:
     """The fields of a .dsc or .changes, names in any case, without a signature. Problem. `where` names it."""
+    # python-debian's start would be felt where only names are checked.
+    from debian.deb822 import Deb822
+
     try:
         # python-debian would guess at what is not UTF-8.
         return Deb822(decoded(text).encode())
@@ -171,6 +172,8 @@ def _check_signature(dsc: Path, text: bytes) -> str:
     keyrings = [str(keyring) for keyring in KEYRINGS if keyring.exists()]
     if not keyrings:
         return "signed, not checked: no keyring of Debian's developers here (package debian-keyring)"
+    from debian.deb822 import GpgInfo
+
     try:
         status = GpgInfo.from_sequence(text, keyrings)
     except OSError:

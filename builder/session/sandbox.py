@@ -37,7 +37,7 @@ while read -r name major minor; do
     { [ "$makes_nodes" ] && mknod -m 666 "dev/$name" c "$major" "$minor" 2>/dev/null; } || {
         makes_nodes=
         : > "dev/$name"
-        mount -n -o bind,ro,nosuid,noexec "/dev/$name" "dev/$name"
+        echo "/dev/$name dev/$name none bind,ro,nosuid,noexec" >> dev/bound
     }
 done <<END
 null 1 3
@@ -47,6 +47,10 @@ random 1 8
 urandom 1 9
 tty 5 0
 END
+if [ ! "$makes_nodes" ]; then
+    mount -n --all --fstab dev/bound
+    rm dev/bound
+fi
 ln -s pts/ptmx dev/ptmx
 ln -s /proc/self/fd dev/fd
 ln -s /proc/self/fd/0 dev/stdin

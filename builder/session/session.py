@@ -56,6 +56,9 @@ USER_NAME = "cowbuild"
 HOST_NAME = "cowbuild"
 HOSTS = f"127.0.0.1 localhost\n127.0.1.1 {HOST_NAME}\n::1 localhost ip6-localhost ip6-loopback\n"
 
+PASSWD_LIMIT = 16 * 1024 * 1024
+"""Bytes of a root's passwd."""
+
 VARIABLES = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "LANG": "C.UTF-8",
@@ -63,22 +66,10 @@ VARIABLES = {
     "SHELL": "/bin/sh",
 }
 
-# Run as root inside before anything else. Files that may be links are replaced, not written through.
-PREPARE = """
-set -e
-for file in etc/hostname etc/hosts usr/sbin/policy-rc.d; do rm -f "$file"; done
-echo "$1" > etc/hostname
-printf '%s' "$2" > etc/hosts
-printf '#!/bin/sh\\nexit 101\\n' > usr/sbin/policy-rc.d
-chmod 755 usr/sbin/policy-rc.d
-grep -q "^$3:" etc/passwd || {
-    printf '%s:x:%s:\\n' "$3" "$5" >> etc/group
-    printf '%s:x:%s:%s::/nonexistent:/bin/sh\\n' "$3" "$4" "$5" >> etc/passwd
-    printf '%s:*:::::::\\n' "$3" >> etc/shadow
-}
-"""
+# So that no service is started by what is installed, invoke-rc.d(8).
+POLICY = "#!/bin/sh\nexit 101\n"
 
-# What PREPARE did, undone, for a session that becomes a base.
+# What `prepare` did, undone, for a session that becomes a base.
 SETTLE = """
 set -e
 rm -f usr/sbin/policy-rc.d
@@ -125,8 +116,10 @@ class Session:
 
     def prepare(self) -> None:
         """Give the root what a build expects and a base has not: names, a user, quiet services."""
-        identity = (USER_NAME, str(BUILDER.uid), str(BUILDER.gid))
-        self.run("sh", "-c", PREPARE, "prepare", HOST_NAME, HOSTS, *identity)
+        _put(self.root, "etc/hostname", f"{HOST_NAME}\n")
+        _put(self.root, "etc/hosts", HOSTS)
+        _put(self.root, "usr/sbin/policy-rc.d", POLICY, mode=0o755)
+        _add_builder(self.root)
 
     def take_trace(self) -> Path:
         """A file with what was used since the last time, in a session that is traced. Problem if it does not come."""
@@ -144,7 +137,7 @@ class Session:
         """Undo `prepare`, for a root that is to become a base."""
         self.run("sh", "-c", SETTLE, "settle", USER_NAME)
         # Not from inside, where without the network it is covered.
-        _put(self.root, "resolv.conf", None)
+        _put(self.root, "etc/resolv.conf", None)
 
     def _join(self, how: How, say: Callable[[str], None]) -> list[str]:
         """What stands before a command that has the network; nothing before others."""
@@ -156,8 +149,8 @@ class Session:
         elif len(roots) == 1:
             return self.network.join()
         for root in roots:
-            _put(root, "resolv.conf", self.network.resolver)
-            _put(root, "hosts", HOSTS + "".join(f"{line}\n" for line in self.network.hosts))
+            _put(root, "etc/resolv.conf", self.network.resolver)
+            _put(root, "etc/hosts", HOSTS + "".join(f"{line}\n" for line in self.network.hosts))
         return self.network.join()
 
     def run(self, *command: str, **how: Unpack[How]) -> None:
@@ -201,16 +194,41 @@ class Session:
         return subprocess.run([*join, *words], check=False).returncode
 
 
-def _put(root: Path, name: str, text: str | None) -> None:
-    """Put a file of that text, None for no file, in place of what a root has in /etc. Problem if it cannot be."""
+def _put(root: Path, path: str, text: str | None, *, mode: int = 0o644) -> None:
+    """Put a file of that text, None for no file, in place of what a root has at `path`. Problem if it cannot be.
+
+    From outside: to enter the sandbox for it would take longer than all the rest before a build.
+    """
+    place, _, name = path.rpartition("/")
+    with _writing(path), hostile_tree.directory(root, place) as directory:
+        with suppress(FileNotFoundError):
+            os.unlink(name, dir_fd=directory)
+        if text is not None:
+            hostile_tree.write(directory, name, text.encode(), mode)
+
+
+def _add_builder(root: Path) -> None:
+    """Make the user who builds known in a root. Problem if that cannot be."""
+    lines = {
+        "group": f"{USER_NAME}:x:{BUILDER.gid}:\n",
+        "passwd": f"{USER_NAME}:x:{BUILDER.uid}:{BUILDER.gid}::/nonexistent:/bin/sh\n",
+        "shadow": f"{USER_NAME}:*:::::::\n",
+    }
+    with _writing("etc/passwd"), hostile_tree.directory(root, "etc") as etc:
+        known: list[bytes] = []
+        with suppress(FileNotFoundError):
+            known = hostile_tree.read(etc, "passwd", PASSWD_LIMIT).splitlines()
+        if not any(line.startswith(f"{USER_NAME}:".encode()) for line in known):
+            for name, line in lines.items():
+                hostile_tree.append(etc, name, line.encode())
+
+
+@contextmanager
+def _writing(path: str) -> Iterator[None]:
     try:
-        with hostile_tree.directory(root, "etc") as etc:
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=etc)
-            if text is not None:
-                hostile_tree.write(etc, name, text.encode())
+        yield
     except OSError as error:
-        raise Problem(f"Cannot write /etc/{name} of the session: {error.strerror}") from None
+        raise Problem(f"Cannot write /{path} of the session: {error.strerror or error}") from None
 
 
 @contextmanager

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import secrets
 import sys
 from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cowfs.union.variation import Order, ReaddirOrder, Variation
+if TYPE_CHECKING:
+    from cowfs.union.variation import ReaddirOrder, Variation
 
 EPILOG = """\
   readdir-order=ORDER vary-inodes=SEED pad-blocks=N    as the options of that name
@@ -25,16 +24,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def from_arguments(parsed: argparse.Namespace) -> Variation:
+    from cowfs.union.variation import Variation  # of mounts alone; not of the help
+
     return Variation(parsed.readdir_order, parsed.vary_inodes, parsed.pad_blocks)
 
 
 def with_option(variation: Variation, name: str, value: str) -> Variation:
     """What is asked for together with one of OPTIONS. ArgumentTypeError."""
+    from dataclasses import replace
+
     field, parse = OPTIONS[name]
     return replace(variation, **{field: parse(value)})
 
 
 def _readdir_order(text: str) -> ReaddirOrder:
+    from cowfs.union.variation import Order, ReaddirOrder
+
     word, colon, seed = text.partition(":")
     try:
         order = Order(word)
@@ -43,6 +48,8 @@ def _readdir_order(text: str) -> ReaddirOrder:
     if order is None or (colon and not (seed and order is Order.SHUFFLE)):
         raise argparse.ArgumentTypeError(f"{text!r} is no order: it is sorted, reverse, shuffle or shuffle:SEED.")
     if order is Order.SHUFFLE and not seed:
+        import secrets
+
         seed = secrets.token_hex(4)
         # What was found with it is to be found again.
         print(f"cowfs: the order of listings is shuffle:{seed}", file=sys.stderr)

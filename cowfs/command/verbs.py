@@ -13,13 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from cowfs.base_list import split_bases
-from cowfs.daemon.mount_table import layer_of, mounts
-from cowfs.fuse.device import unmount
-from cowfs.fuse.statistics import read_statistics, statistics_table
-from cowfs.layer.directory import discard_kept
-from cowfs.layer.view import open_views
-from cowfs.tools import commit, diff_text, export, import_layer, snapshot, status
-from cowfs.tools.diff import find_changes
+
+# What does it is imported where it is done: the help shows all verbs, and a daemon needs none of them.
 
 
 class Verb(NamedTuple):
@@ -65,11 +60,15 @@ def _layer_or_mountpoint(parser: argparse.ArgumentParser) -> None:
 
 
 def _stats(parsed: argparse.Namespace) -> int:
+    from cowfs.fuse.statistics import read_statistics, statistics_table
+
     print(statistics_table(read_statistics(parsed.mountpoint)))
     return 0
 
 
 def _umount(parsed: argparse.Namespace) -> int:
+    from cowfs.fuse.device import unmount
+
     mountpoint: Path = parsed.mountpoint
     try:
         os.statvfs(mountpoint)
@@ -80,6 +79,8 @@ def _umount(parsed: argparse.Namespace) -> int:
 
 
 def _diff_arguments(parser: argparse.ArgumentParser) -> None:
+    from cowfs.tools import diff_text
+
     _layer_or_mountpoint(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--stat", dest="form", action="store_const", const=diff_text.totals, help="only the sums")
@@ -95,6 +96,10 @@ def _diff_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _diff(parsed: argparse.Namespace) -> int:
+    from cowfs.daemon.mount_table import layer_of
+    from cowfs.layer.view import open_views
+    from cowfs.tools.diff import find_changes
+
     directory, mounted = layer_of(parsed.place)
     with open_views(directory, mounted=mounted) as views:
         sys.stdout.write(parsed.form(find_changes(views)))
@@ -102,16 +107,23 @@ def _diff(parsed: argparse.Namespace) -> int:
 
 
 def _list(_: argparse.Namespace) -> int:
+    from cowfs.daemon.mount_table import mounts
+    from cowfs.tools import status
+
     print(status.table(mounts()))
     return 0
 
 
 def _status(parsed: argparse.Namespace) -> int:
+    from cowfs.tools import status
+
     print(status.describe(parsed.place))
     return 0
 
 
 def _discard(parsed: argparse.Namespace) -> int:
+    from cowfs.layer.directory import discard_kept
+
     discard_kept(parsed.layer)
     return 0
 
@@ -125,6 +137,8 @@ def _commit_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _commit(parsed: argparse.Namespace) -> int:
+    from cowfs.tools import commit
+
     if parsed.in_place:
         commit.commit_in_place(parsed.layer, parsed.base)
     else:
@@ -133,12 +147,16 @@ def _commit(parsed: argparse.Namespace) -> int:
 
 
 def _export_arguments(parser: argparse.ArgumentParser) -> None:
+    from cowfs.tools import export
+
     _layer(parser)
     parser.add_argument("--format", choices=export.FORMATS, default="tar", help="see below; default: %(default)s")
     parser.add_argument("-o", "--output", metavar="PATH", type=Path, help="instead of the standard output")
 
 
 def _export(parsed: argparse.Namespace) -> int:
+    from cowfs.tools import diff_text, export
+
     for path in export.FORMATS[parsed.format](parsed.layer, parsed.output):
         print(f"cowfs: {diff_text.shown(path)} is a socket: left out", file=sys.stderr)
     return 0
@@ -154,6 +172,8 @@ def _import_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _import(parsed: argparse.Namespace) -> int:
+    from cowfs.tools import import_layer
+
     import_layer.import_layer(parsed.source, parsed.layer, parsed.base)
     return 0
 
@@ -170,6 +190,8 @@ def _snapshot_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _snapshot(parsed: argparse.Namespace) -> int:
+    from cowfs.tools import snapshot
+
     print(snapshot.take(parsed.mountpoint, parsed.directory))
     return 0
 

@@ -13,9 +13,6 @@ from cowfs.layer.directory import Upper, make_kept, make_temporary
 from cowfs.layer.metadata import LayerError
 from cowfs.union.variation import NO_VARIATION, Variation
 
-ENGINES = ("direct", "device", "pyfuse3")
-"""The direct engine uses io_uring where the kernel offers it; "device" is the same without."""
-
 
 @dataclass
 class MountRequest:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import fcntl
+import functools
+import hashlib
+import http.server
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
@@ -129,3 +134,44 @@ def work(request: pytest.FixtureRequest, base_of: Callable[..., Base]) -> Iterat
     base.assert_unchanged()
     workplace.assert_nothing_left()
     shutil.rmtree(place)
+
+
+SPECIAL = """\
+Package: special
+Version: 1
+Architecture: all
+Maintainer: Nobody <nobody@localhost>
+Description: made by a test
+"""
+
+
+class Recording(http.server.SimpleHTTPRequestHandler):
+    """Says nothing; notes what it is asked for."""
+
+    asked: ClassVar[list[str]] = []
+
+    def log_message(self, *_words: object) -> None:
+        self.asked.append(self.path)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+    """A directory with one package and an unsigned Release file, and its address."""
+    Recording.asked.clear()
+    place = tmp_path / "repository"
+    (place / "made/DEBIAN").mkdir(parents=True)
+    (place / "made/DEBIAN/control").write_text(SPECIAL)
+    (place / "made").chmod(0o755)
+    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", "made", "special.deb"], cwd=place, check=True)
+    packages = subprocess.check_output(["dpkg-scanpackages", "."], cwd=place, stderr=subprocess.DEVNULL)
+    (place / "Packages").write_bytes(packages)
+    digest = hashlib.sha256(packages).hexdigest()
+    release = f"Date: Mon, 01 Jan 2024 00:00:00 +0000\nSuite: ./\nSHA256:\n {digest} {len(packages)} Packages\n"
+    (place / "Release").write_text(release)
+    handler = functools.partial(Recording, directory=str(place))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield place, f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-import hashlib
-import http.server
 import subprocess
 import tempfile
-import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,14 +12,6 @@ import pytest
 from builder.build import extra_repositories
 from builder.problems import Problem
 from tests.builder.packages import Workplace, log_of, make_source
-
-CONTROL = """\
-Package: special
-Version: 1
-Architecture: all
-Maintainer: Nobody <nobody@localhost>
-Description: made by a test
-"""
 
 
 class Signer:
@@ -62,33 +50,6 @@ def signer() -> Iterator[Callable[[str], Signer]]:
         yield make
         for each in made:
             each.end()
-
-
-class Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, *_words: object) -> None:
-        pass
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Iterator[tuple[Path, str]]:
-    """A directory with one package and an unsigned Release file, and its address."""
-    place = tmp_path / "repository"
-    (place / "made/DEBIAN").mkdir(parents=True)
-    (place / "made/DEBIAN/control").write_text(CONTROL)
-    (place / "made").chmod(0o755)
-    subprocess.run(["dpkg-deb", "--root-owner-group", "--build", "made", "special.deb"], cwd=place, check=True)
-    packages = subprocess.check_output(["dpkg-scanpackages", "."], cwd=place, stderr=subprocess.DEVNULL)
-    (place / "Packages").write_bytes(packages)
-    digest = hashlib.sha256(packages).hexdigest()
-    release = f"Date: Mon, 01 Jan 2024 00:00:00 +0000\nSuite: ./\nSHA256:\n {digest} {len(packages)} Packages\n"
-    (place / "Release").write_text(release)
-    handler = functools.partial(Quiet, directory=str(place))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield place, f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
 
 
 def build(work: Workplace, *words: str) -> tuple[int, str]:

@@ -64,6 +64,8 @@ def _parse(asked: argparse.ArgumentParser, words: Sequence[str]) -> argparse.Nam
 
 def _joined(words: Sequence[str]) -> list[str]:
     """Options for other programs with their values, which argparse takes for options of ours unless after a "="."""
+    if next((word for word in words if any(word in verb.names for verb in VERBS)), "") != "build":
+        return list(words)  # where they may be a command's own
     joined: list[str] = []
     for word in words:
         if joined and re.fullmatch(r"--[a-z-]+opts?", joined[-1]):

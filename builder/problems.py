@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 
 class Problem(Exception):
     """Something the user can put right: one sentence, and lines of what to do about it.
@@ -34,6 +36,13 @@ class Interrupted(BaseException):
     def __init__(self, signal_number: int) -> None:
         super().__init__(signal_number)
         self.signal_number = signal_number
+
+
+def tell(who: str, problem: Problem) -> None:
+    """Say on standard error what is wrong, and below it what to do."""
+    print(f"{who}: {problem}", file=sys.stderr)
+    for line in problem.hint.splitlines():
+        print(f"    {line}", file=sys.stderr)
 
 
 def printable(text: str) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 
 from builder.command import options
 from builder.command.verb import Inside, Outside
 from builder.command.verbs import verb_named
-from builder.problems import Interrupted, Problem
+from builder.problems import Interrupted, Problem, tell
+from builder.process import find_system_programs
 from cowfs import endings
 
 
@@ -19,14 +19,11 @@ def main() -> int:
 
 
 def _main() -> int:
-    # Where chroot and ip are; a plain user's search path lacks it.
-    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
+    find_system_programs()
     try:
         return run(sys.argv[1:])
     except Problem as problem:
-        print(f"cowbuild: {problem}", file=sys.stderr)
-        for line in problem.hint.splitlines():
-            print(f"    {line}", file=sys.stderr)
+        tell("cowbuild", problem)
         return problem.exit_code
     except Interrupted as interrupted:
         return 128 + interrupted.signal_number

@@ -67,9 +67,10 @@ def _work_in_kept(arguments: argparse.Namespace, inside: Inside, *, changing: bo
 
 
 def check_discard(arguments: argparse.Namespace, outside: Outside) -> int:
+    from builder.session import held
     from builder.store import kept_sessions
 
-    kept_sessions.find(arguments.session_name)
+    held.end(kept_sessions.find(arguments.session_name))
     return outside.work_inside()
 
 

@@ -11,29 +11,22 @@ import argparse
 import importlib
 import inspect
 import os
-import socket
-import struct
 import subprocess
 import sys
 from typing import Any, TextIO, cast
 
 from builder.debian import architectures
 from builder.debian.base_facts import architecture
-from builder.problems import Problem
+from builder.problems import Problem, tell
+from builder.session import held
 from builder.session.sandbox import Sandbox
 from builder.session.session import VARIABLES
-from builder.session.supervisor import COWBUILD
 from builder.store import bases
 
 LIBRARY = "/usr/share/autopkgtest/lib"
 
-READY = b"cowfs testbed is ready\n"
-HOLD = f"echo {READY.decode().strip()}; exec cat"
-
 # Everything that a test changes is gone after revert, users and packages too.
 CAPABILITIES = ("revert", "revert-full-system", "root-on-testbed")
-
-_CREDENTIALS = struct.Struct("3i")
 
 
 class Testbed:
@@ -53,18 +46,7 @@ class Testbed:
 
     def hook_open(self) -> None:
         """Open a session, and tell the library how commands are run in it."""
-        ours, theirs = socket.socketpair()
-        with ours, theirs:
-            ours.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
-            self._holder = subprocess.Popen(
-                [*COWBUILD, "run", self._base, "--", "/bin/sh", "-c", HOLD],
-                stdin=subprocess.PIPE,
-                stdout=theirs.fileno(),
-                # Out of reach of the terminal's Ctrl-C, which is for the library to obey.
-                start_new_session=True,
-            )
-            theirs.close()
-            process = _wait_until_ready(ours)
+        self._holder, process = held.start(["run", self._base], "cat", stdin=subprocess.PIPE)
         if process is None:
             self._holder.communicate()
             self._library.bomb(f"no session over the base {self._base} could be had")
@@ -106,21 +88,6 @@ class EndedInput:
         return line
 
 
-def _wait_until_ready(ours: socket.socket) -> int | None:
-    """The process that holds the testbed open, by its number here; None if it does not come to that.
-
-    It knows itself by another number, being in a namespace of its own. The kernel translates the sender of a message.
-    """
-    said, sender = b"", b""
-    while not said.endswith(READY):
-        data, [(_level, _kind, sender)], _flags, _address = ours.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
-        if not data:
-            return None
-        said += data
-    process, _uid, _gid = _CREDENTIALS.unpack(sender)
-    return int(process)
-
-
 PROGRAM = "autopkgtest-virt-cowfs"
 
 
@@ -148,7 +115,7 @@ def main() -> int:
         if arguments.debug:
             library.adtlog.verbosity = 2
     except Problem as problem:
-        print(f"{PROGRAM}: {problem}\n    {problem.hint}", file=sys.stderr)
+        tell(PROGRAM, problem)
         return 1
     library.main()
     return 0

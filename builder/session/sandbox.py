@@ -127,9 +127,11 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 IFS=$(printf '\\054')
 kept=$(set -- -all {kept}; echo "$*")
 [ /proc/self/ns/user -ef /proc/{process}/ns/user ] && user= || user=--user
-exec {personality} nsenter --target {process} $user --mount --pid --ipc --uts --net --cgroup --root=/ -- \\
-    setpriv --bounding-set="$kept" --inh-caps=-all -- chroot /proc/{process}/root "$@"
+exec {personality} nsenter --target {process} $user --mount --pid --ipc --uts --net --cgroup --root=/ --wd=/ -- \\
+    {network} setpriv --bounding-set="$kept" --inh-caps=-all {privileges} -- chroot {identity} /proc/{process}/root "$@"
 """
+
+WITHOUT_NETWORK = """unshare --net -- sh -c 'ip link set lo up; exec "$@"' sh"""
 
 # Moved onto "/", the new root has nothing above it: ".." leads nowhere. (So does switch_root; pivot_root would need a
 # umount inside the new root.) The shell stays as process 1 to reap what the command orphans.
@@ -148,6 +150,16 @@ class Identity:
 
     uid: int = 0
     gid: int = 0
+
+    @property
+    def privileges(self) -> str:
+        """Options for setpriv(1), with which others than root get no privilege by setuid programs."""
+        return "" if self == ROOT else "--no-new-privs"
+
+    @property
+    def names(self) -> str:
+        """Options for chroot(1)."""
+        return "" if self == ROOT else f"--userspec={self.uid}:{self.gid} --groups={self.gid}"
 
 
 ROOT = Identity()
@@ -194,11 +206,7 @@ class Sandbox:
     def describe(self, identity: Identity = ROOT, *, network: bool = False, nested: Path | None = None) -> str:
         """The script that makes the sandbox; its arguments are the root, the host name and the command."""
         kept = ",".join(f"+{name}" for name in ROOT_CAPABILITIES)
-        privileges = f"--bounding-set=-all,{kept} --inh-caps=-all"
-        names = ""
-        if identity != ROOT:
-            privileges += " --no-new-privs"
-            names = f"--userspec={identity.uid}:{identity.gid} --groups={identity.gid}"
+        privileges = f"--bounding-set=-all,{kept} --inh-caps=-all {identity.privileges}"
         steps = [START, FURNISH_SCRIPT]
         if not network:
             steps.append(NETWORK_SCRIPT)
@@ -207,15 +215,21 @@ class Sandbox:
         if nested is not None:
             furnish = FURNISH_SCRIPT + PROTECT_PROC_SCRIPT
             steps.append(NESTED_SCRIPT.format(root=shlex.quote(str(nested)), furnish=furnish))
-        steps.append(ENTER.format(personality=self.personality, privileges=privileges, identity=names))
+        steps.append(ENTER.format(personality=self.personality, privileges=privileges, identity=identity.names))
         return "".join(steps)
 
-    def beside(self, process: int) -> list[str]:
-        """What stands before a command that is to run as root where a process, of such a sandbox, runs already.
+    def beside(self, process: int, identity: Identity = ROOT, *, network: bool = True) -> list[str]:
+        """What stands before a command that is to run where a process, of such a sandbox, runs already.
 
         It ends with that sandbox at the latest; killing what this starts does not end the command itself.
         """
-        kept = " ".join(f"+{name}" for name in ROOT_CAPABILITIES)
-        script = BESIDE_SCRIPT.format(kept=kept, personality=self.personality, process=process)
+        script = BESIDE_SCRIPT.format(
+            kept=" ".join(f"+{name}" for name in ROOT_CAPABILITIES),
+            personality=self.personality,
+            process=process,
+            network="" if network else WITHOUT_NETWORK,
+            privileges=identity.privileges,
+            identity=identity.names,
+        )
         variables = [f"{name}={value}" for name, value in self.environment.items()]
         return ["sh", "-c", script, "cowbuild-beside", "/usr/bin/env", "-i", *variables]

@@ -1,6 +1,6 @@
-"""Sessions that outlive their build: a failed one, kept to be looked at.
+"""Sessions that outlive what was done in them: a failed build's, kept to be looked at; or one begun to be used at will.
 
-    PLACE/NAME/layer/          what the build wrote, a cowfs layer over `base`
+    PLACE/NAME/layer/          what was written, a cowfs layer over `base`
     PLACE/NAME/own/            its build tree and its /tmp (session/own_directories.py), where they were plain
     PLACE/NAME/session.info    which base, which package, where in it the build was
 
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -69,6 +70,19 @@ def keep(
         own.rename(whole / "own")
     whole.rename(kept.directory)
     return kept.name
+
+
+def begin(base: Path, *, stem: str, stage: str) -> KeptSession:
+    """A new session over a base, in which nothing is written yet. Problem where it cannot be made."""
+    made = make_sessions_directory()
+    name = f"{stem}-{secrets.token_hex(4)}"
+    kept = KeptSession(name, "", str(base), stage, time.time(), "/")
+    whole = made / f".{name}"
+    whole.mkdir()
+    (whole / "layer").mkdir()
+    (whole / INFO).write_text(json.dumps(asdict(kept), indent=1) + "\n")
+    whole.rename(kept.directory)
+    return kept
 
 
 def every() -> list[KeptSession]:

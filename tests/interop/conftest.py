@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -75,6 +76,17 @@ def machine(scratch: Path, base_of: Callable[..., Base]) -> Iterator[Machine]:
     shutil.rmtree(own)
     assert left == []
     base.assert_unchanged()
+
+
+def results(place: Path) -> dict[str, str]:
+    """Names of the files there; of a .changes what it says, but for checksums."""
+    return {
+        path.name: re.sub(r"^ [0-9a-f]{32,64} \d+ ", " ", path.read_text(), flags=re.MULTILINE)
+        if path.suffix == ".changes"
+        else ""
+        for path in sorted(place.iterdir())
+        if path.is_file()
+    }
 
 
 def _mounts() -> list[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from builder.command.arguments import YES_OR_NO, comma_list, path, path_of
 from builder.command.verb import Inside, Outside
-from builder.problems import Misuse, Problem
+from builder.problems import Problem
 
 # What a verb needs is imported when it runs: the help shows the names of all, and no other verb is asked for.
 
@@ -89,9 +89,7 @@ def create(arguments: argparse.Namespace, inside: Inside) -> int:
         interactive.replace(arguments.target, made)
     else:
         make_base.check_free(at)
-        # Sessions make it what "/" has; see session.py.
-        made.chmod(0o700)
-        made.rename(at)
+        bases.put_at(at, made)
         dependency_layers.remove_stale()  # of one that had this name before
     return 0
 
@@ -124,6 +122,10 @@ def list_bases(_arguments: argparse.Namespace, _outside: Outside) -> int:
 
 
 def check_update(arguments: argparse.Namespace, outside: Outside) -> int:
+    from builder.debian import base_facts
+    from builder.store import bases
+
+    base_facts.check_ours(bases.find(arguments.base))
     return outside.work_inside(_home(arguments.base))
 
 
@@ -180,12 +182,10 @@ def work(arguments: argparse.Namespace, inside: Inside) -> int:
 
 
 def _home(name: str) -> Path:
-    """The directory of a base that is to be replaced; Misuse when it has no name, for then it cannot be."""
+    """The directory that a base is in which is to be replaced. Problem where there is none."""
     from builder import user_namespace
     from builder.store import bases
 
     user_namespace.check_fuse()
-    if bases.is_path(name):
-        raise Misuse("Only a base with a name can be replaced", "cowbuild list")
-    bases.find(name)
-    return bases.directory(name)
+    tree = bases.find(name)
+    return tree.parent if bases.is_path(name) else bases.directory(name)

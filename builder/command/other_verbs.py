@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
+from builder.command.arguments import path_of
 from builder.command.base_verbs import add_base
 from builder.command.verb import Inside, Outside
+from builder.problems import Misuse
 
 # What a verb needs is imported when it runs: the help shows the names of all, and no other verb is asked for.
 
@@ -48,16 +51,38 @@ def check_pbuilder(arguments: argparse.Namespace, outside: Outside) -> int:
     from builder.interop import pbuilder
     from builder.store import bases
 
-    pbuilder.check_verb(arguments.words)
-    base_facts.check_ours(bases.find(arguments.base))
+    request, parents = pbuilder.understood(arguments.words), []
+    if request.verb == "create":
+        at = _path_for(arguments.base)
+        parents = [at.parent]
+    else:
+        tree = bases.find(arguments.base)
+        base_facts.architecture(tree)
+        base_facts.check_ours(tree)
+        if request.saves:
+            parents = [tree.parent]
     # It mounts the machine's sysfs, which no other user namespace may.
-    return outside.work_inside(user_namespace=False)
+    return outside.work_inside(*parents, user_namespace=False)
 
 
 def run_pbuilder(arguments: argparse.Namespace, inside: Inside) -> int:
     from builder.interop import pbuilder
 
-    return pbuilder.run(arguments.base, arguments.words, inside.directory)
+    request = pbuilder.understood(arguments.words)
+    if request.verb == "create":
+        return pbuilder.create(_path_for(arguments.base), request, inside.directory)
+    return pbuilder.run(arguments.base, request, inside.directory)
+
+
+def _path_for(base: str) -> Path:
+    """Where pbuilder is to make a base. Misuse for a name, which bases of cowbuild's own making have."""
+    from builder.debian import make_base
+
+    if "/" not in base:
+        raise Misuse(f"pbuilder makes a base at a path, and {base} is none", f"./{base}, or: cowbuild create {base}")
+    at = path_of(base)
+    make_base.check_free(at)
+    return at
 
 
 def configure_schroot(arguments: argparse.Namespace, _outside: Outside) -> int:

@@ -61,8 +61,11 @@ def _packages_of(root: Path) -> dict[str, str]:
 
 
 def replace(name: str, tree: Path) -> None:
-    """Make `tree` the base of that name, as store.publish does; the old one's dependency layers are worth nothing."""
-    bases.publish(name, tree)
+    """Make `tree` the base of that name, or at that path; the old one's dependency layers are worth nothing."""
+    if bases.is_path(name):
+        bases.publish_at(bases.find(name), tree)
+    else:
+        bases.publish(name, tree)
     dependency_layers.remove_stale()
 
 
@@ -122,12 +125,16 @@ def enter(kept: KeptSession, command: Sequence[str], directory: Path, *, changin
 
 
 def _copied(session: Session, directory: Path) -> Path:
-    """A copy of the session as a base, to be published when the session and its hold on the old base have ended."""
     session.undo_prepare()
+    return copied(session.root, directory)
+
+
+def copied(root: Path, directory: Path) -> Path:
+    """A copy of a session as a base, to be published when the session and its hold on the old base have ended."""
     made = directory / "base"
     # The mount's view, whole, with owners, links, holes and extended attributes; blocks are shared where that can be.
     copied = subprocess.run(
-        ["cp", "-a", "--reflink=auto", "--sparse=auto", session.root, made],
+        ["cp", "-a", "--one-file-system", "--reflink=auto", "--sparse=auto", root, made],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

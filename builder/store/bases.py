@@ -15,6 +15,7 @@ import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -25,6 +26,7 @@ from builder.problems import Misuse, Problem
 from builder.process import output
 from builder.store import kept_sessions
 from builder.store.places import Kind, held_alone, place_of, remove_unused
+from cowfs import linux
 
 NAME = re.compile(r"[a-z0-9][A-Za-z0-9+._-]*")
 
@@ -97,7 +99,7 @@ def base_in_use(text: str) -> Iterator[Path]:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_SH)
             # It may have been replaced and removed just before it was locked.
-            if find(text) == tree and tree.exists():
+            if find(text) == tree and tree.exists() and os.path.samestat(os.fstat(descriptor), tree.stat()):
                 yield tree
                 return
         finally:
@@ -113,6 +115,32 @@ def publish(name: str, tree: Path) -> None:
     link.symlink_to(target.name)
     link.rename(home / "current")
     _remove_unused(home)
+
+
+def put_at(at: Path, tree: Path) -> None:
+    """Make `tree`, a finished base on the same file system, the base at a path where none is."""
+    # Sessions make it what "/" has; see session.py.
+    tree.chmod(0o700)
+    tree.rename(at)
+
+
+def publish_at(at: Path, tree: Path) -> None:
+    """Put `tree`, a finished base on the same file system, in place of the base at a path, in one step.
+
+    What was there stays beside it, hidden, while sessions use it; the next to be put there removes it.
+    """
+    old = f".{at.name}.{secrets.token_hex(4)}"
+    tree.chmod(stat.S_IMODE(at.stat().st_mode))
+    tree.rename(at.with_name(old))
+    parent = os.open(at.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        linux.rename(parent, os.fsencode(at.name), parent, os.fsencode(old), linux.RENAME_EXCHANGE)
+    finally:
+        os.close(parent)
+    replaced = re.compile(rf"\.{re.escape(at.name)}\.[0-9a-f]{{8}}")
+    for each in at.parent.iterdir():
+        if replaced.fullmatch(each.name):
+            remove_unused(each)
 
 
 def home_of(name: str) -> Path:

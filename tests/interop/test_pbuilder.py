@@ -46,8 +46,39 @@ def test_what_a_script_does_to_the_root_is_gone_and_the_machine_s_devices_stay(m
     assert not Path("/dev/shm/mine").exists()
 
 
-def test_verbs_that_would_change_a_base_are_refused_with_what_to_do(machine: Machine, place: Path) -> None:
-    done = _pbuilder(machine, place, "update")
+def test_options_for_other_programs_reach_pbuilder_as_they_were_given(machine: Machine, place: Path) -> None:
+    make_source(place)
+    words = (
+        "--aptcache",
+        "",
+        "--buildresult",
+        place / "out",
+        "--debbuildopts",
+        "-b",
+        "--debbuildopts",
+        "-v0~",
+        "tiny_1.dsc",
+    )
+    done = _pbuilder(machine, place, "build", *words)
+    assert done.returncode == 0, done.stdout
+    assert "dpkg-buildpackage -us -uc -b -v0~" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["clean"], "pbuilder's clean is not about a session"),
+        (["build", "--basetgz", "x", "y.dsc"], "pbuilder's --basetgz cannot be had"),
+        (["build", "--no-such"], "pbuilder: option --no-such not recognized"),
+    ],
+)
+def test_what_makes_no_sense_is_told(machine: Machine, place: Path, words: list[str], said: str) -> None:
+    done = _pbuilder(machine, place, *words)
     assert done.returncode == 2
-    assert "pbuilder's update does not work in a session" in done.stdout
-    assert "cowbuild create, update" in done.stdout
+    assert said in done.stdout
+
+
+def test_pbuilder_makes_a_base_only_at_a_path(machine: Machine, place: Path) -> None:
+    done = machine.run("cowbuild", "pbuilder", "named", "create", place=place)
+    assert done.returncode == 2
+    assert "./named" in done.stdout

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from builder.command import options
-from builder.interop import autopkgtest
+from builder.interop import autopkgtest, cowbuilder, unschroot
 from cowfs import __version__
 from cowfs.command import mount_helper
 from cowfs.command.main import parsers as parsers_of_cowfs
@@ -28,9 +28,11 @@ ABOUT = {
     "cowbuild": "build Debian packages in throw-away copy-on-write sessions",
     "mount.fuse.cowfs": "mount a directory copy-on-write, called by mount(8)",
     "autopkgtest-virt-cowfs": "copy-on-write sessions as testbeds, called by autopkgtest(1)",
+    "cowbuild-cowbuilder": "cowbuilder(8) in throw-away copy-on-write sessions",
+    "cowbuild-schroot": "throw-away copy-on-write sessions for sbuild(1), without root",
 }
 
-SECTIONS = {"mount.fuse.cowfs": 8, "mount.fuse3": 8, "mount": 8}
+SECTIONS = {"cowbuilder": 8, "pbuilder": 8, "mount.fuse.cowfs": 8, "mount.fuse3": 8, "mount": 8}
 """Where that is not 1."""
 
 SEE_ALSO = {
@@ -38,6 +40,8 @@ SEE_ALSO = {
     "cowbuild": ["cowfs", "autopkgtest-virt-cowfs", "mmdebstrap", "sbuild"],
     "mount.fuse.cowfs": ["cowfs", "mount"],
     "autopkgtest-virt-cowfs": ["cowbuild", "autopkgtest"],
+    "cowbuild-cowbuilder": ["cowbuild", "cowbuilder", "pbuilder", "pdebuild"],
+    "cowbuild-schroot": ["cowbuild", "sbuild", "schroot"],
 }
 
 FILES = """\
@@ -76,7 +80,12 @@ def pages() -> dict[str, tuple[str, argparse.ArgumentParser]]:
                 # An alias is in brackets behind the name.
                 verb = choice.dest.split()[0]
                 found[f"cowbuild-{verb}"] = (_sentence(choice.help or verb), action.choices[verb])
-    for name, parser in (("mount.fuse.cowfs", mount_helper.parser()), ("autopkgtest-virt-cowfs", autopkgtest.parser())):
+    for name, parser in (
+        ("mount.fuse.cowfs", mount_helper.parser()),
+        ("autopkgtest-virt-cowfs", autopkgtest.parser()),
+        ("cowbuild-cowbuilder", cowbuilder.parser()),
+        ("cowbuild-schroot", unschroot.parser()),
+    ):
         found[name] = (ABOUT[name], parser)
     return found
 

@@ -59,6 +59,20 @@ def test_packages_may_stand_between_options() -> None:
     assert options.parse(["build", "--no-arch-all"]).packages == ["."]
 
 
+def test_what_is_for_another_program_reaches_it_as_it_was_given() -> None:
+    joined = options.parse(["build", "--debbuildopts", "-v1 -sa", "a.dsc"])
+    assert (joined.debbuildopts, joined.packages) == (["-v1", "-sa"], ["a.dsc"])
+    command = ["some", "--x-opts", "-a", "b"]
+    assert options.parse(["run", "sid", "--", *command]).words == command
+    given = ["build", "--debbuildopts", "-b", "a.dsc"]
+    assert options.parse(["pbuilder", "sid", *given]).words == given
+    assert options.parse(["pbuilder", "sid", "execute", "--", "script", "--save"]).words[1:] == [
+        "--",
+        "script",
+        "--save",
+    ]
+
+
 @pytest.mark.parametrize("words", [["build", "a.dsc", "--no-such"], ["list", "a"], ["build", "a", "--no-such", "b"]])
 def test_what_nobody_knows_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

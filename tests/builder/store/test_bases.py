@@ -20,6 +20,7 @@ from builder.problems import Problem
 from builder.store import bases as bases_module
 from builder.store import dependency_layers, kept_sessions
 from tests.builder.packages import COWBUILD, Base
+from tests.harness.actions import opened
 from tests.harness.users import as_user
 
 # Neither who runs the tests nor the plain user of the tests.
@@ -64,6 +65,24 @@ def test_a_tree_in_use_stays_until_nobody_uses_it(bases: Path) -> None:
             assert newer != tree
     bases_module.publish("sid", make_tree(bases, "three"))
     assert not tree.exists()
+
+
+def test_a_base_at_a_path_is_replaced_in_one_step_and_stays_while_it_is_used(bases: Path) -> None:
+    at = bases / "base.cow"
+    bases_module.put_at(at, make_tree(bases, "one"))
+    assert stat.S_IMODE(at.stat().st_mode) == 0o700
+    at.chmod(0o755)
+    (bases / ".base.cow.mine").mkdir()
+    with bases_module.base_in_use(str(at)) as tree, opened(os.fsencode(tree)) as used:
+        bases_module.publish_at(at, make_tree(bases, "two"))
+        assert (at / "content").read_text() == "two"
+        assert stat.S_IMODE(at.stat().st_mode) == 0o755
+        with open("content", opener=lambda name, flags: os.open(name, flags, dir_fd=used)) as kept:
+            assert kept.read() == "one"
+        assert len(list(bases.glob(".base.cow.*"))) == 2
+    bases_module.publish_at(at, make_tree(bases, "three"))
+    assert (at / "content").read_text() == "three"
+    assert [path.name for path in bases.glob(".base.cow.*")] == [".base.cow.mine"]
 
 
 def test_a_base_in_use_is_not_removed(bases: Path) -> None:

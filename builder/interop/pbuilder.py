@@ -86,7 +86,8 @@ def run(name: str, request: Request, directory: Path) -> int:
             if request.saves and (code == 0 or (request.verb != "update" and code < DIED)):
                 output(["umount", "-n", "--recursive", root / "dev"])
                 output(["chroot", root, "apt-get", "clean"])
-                made = interactive.copied(root, directory)
+                # What pbuilder did not unmount, because it failed, is none of the base.
+                made = interactive.copied(root, directory, "--one-file-system")
     if made is not None:
         interactive.replace(name, made)
     return code

@@ -129,12 +129,15 @@ def _copied(session: Session, directory: Path) -> Path:
     return copied(session.root, directory)
 
 
-def copied(root: Path, directory: Path) -> Path:
-    """A copy of a session as a base, to be published when the session and its hold on the old base have ended."""
+def copied(root: Path, directory: Path, *options: str) -> Path:
+    """A copy of a session as a base, to be published when the session and its hold on the old base have ended.
+
+    `options` are cp's.
+    """
     made = directory / "base"
     # The mount's view, whole, with owners, links, holes and extended attributes; blocks are shared where that can be.
     copied = subprocess.run(
-        ["cp", "-a", "--one-file-system", "--reflink=auto", "--sparse=auto", root, made],
+        ["cp", "-a", *options, "--reflink=auto", "--sparse=auto", root, made],
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,

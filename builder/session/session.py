@@ -250,6 +250,8 @@ def opened(
     `conditions` is one of CONDITIONS.
     """
     options = [*conditions, *(["--trace", str(directory / TRACE)] if traced else [])]
+    # Layers were sessions, and prepared, but for one that nothing was ever written to.
+    prepared = bool(layers) or (writing is not None and (writing / "upper").exists())
     architecture = architecture_of(base)
     architectures.enable(architecture)
     # The user's session keyring may hold tickets and file system keys. Not every kernel has keyrings.
@@ -263,8 +265,7 @@ def opened(
     ):
         own = (place if writing is None else writing.parent) / own_directories.NAME
         session = Session(mount, architecture, log, network, own)
-        # Layers were sessions, and prepared.
-        if not layers and writing is None:
+        if not prepared:
             session.prepare()
         yield session
 

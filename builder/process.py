@@ -23,11 +23,6 @@ class TimedOut(Exception):
     """A command ran, or was silent, for longer than allowed. The text says which."""
 
 
-def find_system_programs() -> None:
-    """From here on programs are also looked for where chroot and ip are; a plain user's search path lacks it."""
-    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
-
-
 def shown(command: Sequence[str | Path]) -> str:
     """The command as one would type it."""
     return shlex.join(str(word) for word in command)

@@ -72,7 +72,7 @@ def check_create(arguments: argparse.Namespace, outside: Outside) -> int:
 def create(arguments: argparse.Namespace, inside: Inside) -> int:
     from builder.debian import apt, make_base
     from builder.session import interactive
-    from builder.store import dependency_layers
+    from builder.store import bases, dependency_layers
 
     at = _place_of(arguments.target)
     wanted = make_base.BaseOptions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -9,7 +10,6 @@ from builder.command import options
 from builder.command.verb import Inside, Outside
 from builder.command.verbs import verb_named
 from builder.problems import Interrupted, Problem, tell
-from builder.process import find_system_programs
 from cowfs import endings
 
 
@@ -19,7 +19,8 @@ def main() -> int:
 
 
 def _main() -> int:
-    find_system_programs()
+    # Where chroot and ip are; a plain user's search path lacks it.
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     try:
         return run(sys.argv[1:])
     except Problem as problem:

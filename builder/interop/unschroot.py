@@ -15,16 +15,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from builder import user_namespace
-from builder.debian import architectures, base_facts
 from builder.problems import Misuse, Problem, tell
-from builder.process import find_system_programs, output
+from builder.process import output
 from builder.session import held
 from builder.session.sandbox import ROOT, Identity, Sandbox
 from builder.session.supervisor import COWBUILD
-from builder.store import bases, kept_sessions
+from builder.store import kept_sessions
 from builder.store.kept_sessions import KeptSession
 from cowfs import endings
+
+# What only some calls need is imported there: sbuild runs a hundred commands in a build, each by such a call.
 
 PROGRAM = "cowbuild-schroot"
 
@@ -84,7 +84,7 @@ def run(words: Sequence[str]) -> int:
     elif action == "end-session":
         end(_session(arguments.chroot))
     elif action == "recover-session":
-        held.process_in(_session(arguments.chroot))
+        held.holder_of(_session(arguments.chroot))
     elif action == "location":
         print(_location(arguments.chroot))
     else:
@@ -98,6 +98,10 @@ def run(words: Sequence[str]) -> int:
 
 def begin(chroot: str) -> KeptSession:
     """A new session, open. Problem where it cannot be had."""
+    from builder import user_namespace
+    from builder.debian import base_facts
+    from builder.store import bases
+
     user_namespace.check_fuse()
     name = _base_named(chroot)
     with bases.base_in_use(name) as tree:
@@ -105,7 +109,7 @@ def begin(chroot: str) -> KeptSession:
         base_facts.check_ours(tree)
         kept = kept_sessions.begin(tree, stem=name, stage=STAGE)
     try:
-        held.process_in(kept)
+        held.holder_of(kept)
     except BaseException:
         end(kept)
         raise
@@ -121,6 +125,8 @@ def end(kept: KeptSession) -> None:
 
 def _base_named(chroot: str) -> str:
     """The base that is meant by the name of a chroot. Misuse where there is none."""
+    from builder.store import bases
+
     namespace, _, name = chroot.rpartition(":")
     if namespace == "source":
         raise Misuse(
@@ -170,18 +176,15 @@ def _sessions() -> list[KeptSession]:
 
 def _command(kept: KeptSession, arguments: argparse.Namespace) -> list[str]:
     """What runs the command in a session. Problem."""
-    process = held.process_in(kept)
-    tree = Path(kept.base)
+    holder = held.holder_of(kept)
     environment = arguments.environment if arguments.preserve_environment else _usual_environment()
-    personality = architectures.personality(base_facts.architecture(tree))
-    sandbox = Sandbox(tree, personality=personality, environment=environment)
-    identity = _identity(sandbox, process, arguments.user or pwd.getpwuid(os.getuid()).pw_name)
-    before = sandbox.beside(process, identity, network=identity == ROOT or arguments.enable_network)
+    sandbox = Sandbox(Path(kept.base), personality=holder.personality, environment=environment)
+    identity = _identity(sandbox, holder.process, arguments.user or pwd.getpwuid(os.getuid()).pw_name)
+    before = sandbox.beside(holder.process, identity, network=identity == ROOT or arguments.enable_network)
     return [*before, *IN_DIRECTORY, arguments.directory, *(arguments.words or ["/bin/sh", "-l"])]
 
 
 def _usual_environment() -> dict[str, str]:
-    # Its start would be felt: sbuild, which has an environment of its own, runs a hundred commands in a build.
     from builder.session.session import VARIABLES
 
     return {**VARIABLES, "HOME": "/"}
@@ -200,6 +203,8 @@ def _identity(sandbox: Sandbox, process: int, user: str) -> Identity:
 
 
 def _tell(arguments: argparse.Namespace) -> int:
+    from builder.store import bases
+
     if arguments.action == "list":
         found = [] if arguments.all_sessions else [f"chroot:{name}" for name in bases.names()]
         if arguments.all or arguments.all_sessions:
@@ -217,6 +222,8 @@ def _tell(arguments: argparse.Namespace) -> int:
 
 
 def _about_base(name: str) -> str:
+    from builder.store import bases
+
     fields = {"Name": name, "Type": "directory", "Priority": "0", "Location": str(bases.find(name))}
     return _as_schroot_tells("Chroot", fields)
 
@@ -234,6 +241,8 @@ def _as_schroot_tells(kind: str, fields: dict[str, str]) -> str:
 def _location(chroot: str) -> Path:
     if _is_session(chroot):
         return _session(chroot).directory
+    from builder.store import bases
+
     return bases.find(_base_named(chroot))
 
 
@@ -248,7 +257,7 @@ def main() -> int:
 
 def _main() -> int:
     # sbuild asks for all chroots without any environment.
-    find_system_programs()
+    os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     try:
         return run(sys.argv[1:])
     except Problem as problem:

@@ -76,6 +76,12 @@ class Holder:
     cowbuild_started: int
     process: int
     process_started: int
+    personality: str
+    """Of the base's architecture, as Sandbox has it."""
+
+
+FIELDS = {name: str if name == "personality" else int for name in Holder.__dataclass_fields__}
+"""Of its record, as records.py has them."""
 
 
 @contextmanager
@@ -89,14 +95,17 @@ def _held_alone(kept: KeptSession) -> Iterator[None]:
         os.close(descriptor)
 
 
-def process_in(kept: KeptSession) -> int:
-    """The process that holds a kept session open. Where there is none, the session is opened. Problem if it cannot be.
+def holder_of(kept: KeptSession) -> Holder:
+    """What holds a kept session open. Where nothing does, the session is opened. Problem if it cannot be.
 
     So a session is there again after its processes were killed, or the machine went down, with what was written in it.
     """
     with _held_alone(kept):
         if (holder := _holder(kept)) is not None:
-            return holder.process
+            return holder
+        # Their start would be felt by each command in an open session.
+        from builder.debian import architectures, base_facts
+
         complaints = kept.directory / COMPLAINTS
         with complaints.open("wb") as stderr:
             cowbuild, process = start(
@@ -108,11 +117,12 @@ def process_in(kept: KeptSession) -> int:
             cowbuild.wait()
             said = complaints.read_text(errors="replace").strip()
             raise Problem(f"The session {kept.name} cannot be opened", said or "cowbuild gave no reason")
-        holder = Holder(cowbuild.pid, _started(cowbuild.pid) or 0, process, started)
+        personality = architectures.personality(base_facts.architecture(Path(kept.base)))
+        holder = Holder(cowbuild.pid, _started(cowbuild.pid) or 0, process, started, personality)
         unfinished = kept.directory / f"{HOLDER}.new"
         unfinished.write_text(json.dumps(asdict(holder)))
         unfinished.rename(kept.directory / HOLDER)
-        return process
+        return holder
 
 
 def end(kept: KeptSession) -> None:
@@ -135,13 +145,9 @@ def end(kept: KeptSession) -> None:
             os.close(descriptor)
 
 
-def is_open(kept: KeptSession) -> bool:
-    return _holder(kept) is not None
-
-
 def _holder(kept: KeptSession) -> Holder | None:
     """What holds it open; None where nothing does any more."""
-    fields = records.read(kept.directory / HOLDER, dict.fromkeys(Holder.__dataclass_fields__, int))
+    fields = records.read(kept.directory / HOLDER, FIELDS)
     if fields is None:
         return None
     holder = Holder(**fields)

@@ -26,7 +26,6 @@ from builder.problems import Misuse, Problem
 from builder.process import output
 from builder.store import kept_sessions
 from builder.store.places import Kind, held_alone, place_of, remove_unused
-from cowfs import linux
 
 NAME = re.compile(r"[a-z0-9][A-Za-z0-9+._-]*")
 
@@ -129,6 +128,9 @@ def publish_at(at: Path, tree: Path) -> None:
 
     What was there stays beside it, hidden, while sessions use it; the next to be put there removes it.
     """
+    # Its start would be felt by all who only look for a base.
+    from cowfs import linux
+
     old = f".{at.name}.{secrets.token_hex(4)}"
     tree.chmod(stat.S_IMODE(at.stat().st_mode))
     tree.rename(at.with_name(old))

@@ -105,7 +105,7 @@ def session(user: Place) -> Iterator[str]:
 
 
 def _holder(session: str) -> held.Holder:
-    fields = records.read(Path(session) / held.HOLDER, dict.fromkeys(held.Holder.__dataclass_fields__, int))
+    fields = records.read(Path(session) / held.HOLDER, held.FIELDS)
     assert fields is not None
     return held.Holder(**fields)
 

@@ -132,9 +132,12 @@ class Moment(Enum):
 def set_times(dir_fd: int, name: bytes | None, access_ns: int | Moment | None, modify_ns: int | Moment | None) -> None:
     """utimensat(2) without following a link; without a name, futimens(3) of the descriptor itself.
 
-    Times in ns since the epoch, or NOW; None leaves the time.
+    Times in ns since the epoch, or NOW; None leaves the time. OverflowError, as os.utime, for what no time_t can hold.
     """
-    times = _TIMES.pack(*_timespec(access_ns), *_timespec(modify_ns))
+    try:
+        times = _TIMES.pack(*_timespec(access_ns), *_timespec(modify_ns))
+    except struct.error as error:
+        raise OverflowError(str(error)) from None
     if name is None:
         failed = _libc.futimens(dir_fd, times)
     else:

@@ -64,10 +64,10 @@ class BuildLog:
         self.write(text.encode(errors="surrogateescape") + b"\n")
 
     def title(self, left: str, right: str) -> None:
-        """The box at the top: package and version left, the time right."""
+        """The box at the top, which is no section's: package and version left, the time right."""
         self.screen.title(left)
         room = WIDTH - 4
-        rule = "+" + "-" * (WIDTH - 2) + "+"
+        rule = "+" + "=" * (WIDTH - 2) + "+"
         self.line(f"{rule}\n| {left}{right.rjust(max(room - len(left), len(right) + 1))} |\n{rule}\n")
 
     def section(self, name: str) -> None:
@@ -79,6 +79,10 @@ class BuildLog:
     def subsection(self, name: str) -> None:
         self.screen.stage(f"{self._section}: {name}" if self._section else name)
         self.line(f"\n{name}\n{'-' * len(name)}\n")
+
+    def rule(self) -> None:
+        """A line across, before what is known once a part is over."""
+        self.line("-" * WIDTH)
 
     def close(self) -> None:
         self.screen.close()

@@ -32,6 +32,15 @@ class Artifacts:
         source_name, version, *_ = (*self.names[0].split("_"), "")
         return Names(source_name, version)
 
+    def with_text(self, root: Path, build_place: str, name: str) -> Artifacts:
+        """These, and another text that lies where they came from. Problem when it cannot be taken."""
+        with hostile_tree.directory(root, build_place) as place:
+            try:
+                size, _digest = hostile_tree.copy_out(place, name, self.directory / name, TEXT_LIMIT)
+            except OSError as error:
+                raise Problem(f"{name} cannot be taken: {error}") from None
+        return Artifacts(self.directory, (*self.names, name), self.size + size)
+
     def ending(self, *suffixes: str) -> list[Path]:
         return [self.directory / name for name in self.names if name.endswith(suffixes)]
 

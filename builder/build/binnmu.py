@@ -16,6 +16,7 @@ mv debian/changelog.cowbuild debian/changelog
 """
 
 MAINTAINER = re.compile(r"[^\n<>]+ <[^\s<>]+>")
+ENTRY = re.compile(r"\S+ \((?P<version>[0-9A-Za-z.+~:-]+)\) [^;\n]+;")
 SUFFIX = re.compile(r"[A-Za-z0-9.+~]*")
 SECONDS = re.compile(r"\+?[0-9]{1,11}")
 DATE = re.compile(r"[A-Z][a-z]{2}, +[0-9]{1,2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} [+-][0-9]{4}")
@@ -31,14 +32,19 @@ class Rebuild:
     maintainer: str | None = None
     timestamp: str | None = None
     """Seconds since 1970, or a date as the changelog has it."""
+    whole_entry: str | None = None
+    """The changelog's new entry as it is to be, instead of all this."""
 
     @property
     def wanted(self) -> bool:
-        return self.number is not None or self.text is not None or bool(self.suffix)
+        given = (self.number, self.text, self.whole_entry)
+        return bool(self.suffix) or any(each is not None for each in given)
 
     def check(self) -> None:
         """Misuse where no changelog entry can be made of it."""
-        if self.wanted and not self.maintainer:
+        if self.whole_entry is not None:
+            self._version_of_entry()
+        elif self.wanted and not self.maintainer:
             raise Misuse("A rebuild under another version needs a maintainer", "--maintainer 'NAME <ADDRESS>'")
         if self.maintainer and not MAINTAINER.fullmatch(self.maintainer):
             raise Misuse(f"{self.maintainer!r} is no maintainer", "--maintainer 'NAME <ADDRESS>'")
@@ -50,12 +56,23 @@ class Rebuild:
             )
 
     def version(self, version: str) -> str:
+        """That of the rebuild. Of the number 0 nothing is seen in it."""
+        if self.whole_entry is not None:
+            return self._version_of_entry()
         number = self.number if self.number is not None or self.text is None else 1
-        return version + (f"+b{number}" if number is not None else "") + self.suffix
+        return version + (f"+b{number}" if number else "") + self.suffix
+
+    def _version_of_entry(self) -> str:
+        assert self.whole_entry is not None
+        if (found := ENTRY.match(self.whole_entry.strip())) is None:
+            raise Misuse("What is given as a changelog's entry is none", "NAME (VERSION) DISTRIBUTION; urgency=low")
+        return found["version"]
 
     def entry(self, name: str, version: str, distribution: str, architecture: str) -> str:
         """The changelog's new first entry. Misuse without a maintainer, who has to answer for it."""
         self.check()
+        if self.whole_entry is not None:
+            return self.whole_entry.strip() + "\n\n"
         lines = [f"{name} ({self.version(version)}) {distribution}; urgency=low, binary-only=yes", ""]
         if self.suffix:
             lines.append(f"  * Append {self.suffix} to version number; no source changes")

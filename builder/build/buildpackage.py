@@ -11,12 +11,21 @@ from builder.session.session import USER_NAME
 
 def command(options: BuildOptions) -> tuple[str, ...]:
     return (
+        *options.before_build.split(),
         *("dpkg-buildpackage", "--sanitize-env", "-us", "-uc", "-rfakeroot"),
         *([f"--host-arch={options.host}"] if options.host else []),
         *([f"-m{options.rebuild.maintainer}"] if options.rebuild.maintainer else []),
         *([f"-e{options.uploader}"] if options.uploader else []),
+        *([f"--changes-option=-DDistribution={options.distribution}"] if options.says_distribution else []),
         *(f"--build={options.build_type}", *options.debbuild_options),
     )
+
+
+def with_suffix(options: BuildOptions, stem: str) -> tuple[str, ...]:
+    """What tells dpkg-buildpackage to put something behind the architecture in the names of its own files."""
+    if not options.file_suffix:
+        return ()
+    return tuple(f"--{kind}-option=-O../{stem}{options.file_suffix}.{kind}" for kind in ("changes", "buildinfo"))
 
 
 def variables(options: BuildOptions) -> dict[str, str]:
@@ -24,8 +33,10 @@ def variables(options: BuildOptions) -> dict[str, str]:
         "HOME": "/nonexistent",
         "LOGNAME": USER_NAME,
         "USER": USER_NAME,
-        "DEB_BUILD_OPTIONS": " ".join(_build_options(options)),
+        **(options.environment or {}),
     }
+    if build_options := _build_options(options):
+        found["DEB_BUILD_OPTIONS"] = " ".join(build_options)
     if options.profiles:
         found["DEB_BUILD_PROFILES"] = " ".join(options.profiles)
     if options.host:
@@ -35,7 +46,8 @@ def variables(options: BuildOptions) -> dict[str, str]:
 
 def _build_options(options: BuildOptions) -> list[str]:
     """The caller's own, as sbuild has them, which may say how many jobs; a cross build's tests cannot run here."""
-    given = os.environ.get("DEB_BUILD_OPTIONS", "nocheck" if options.host else "").split()
-    if not any(word.startswith("parallel=") for word in given):
+    environment = os.environ if options.environment is None else options.environment
+    given = environment.get("DEB_BUILD_OPTIONS", "nocheck" if options.host else "").split()
+    if options.jobs is not None and not any(word.startswith("parallel=") for word in given):
         given.append(f"parallel={options.jobs}")
     return given

@@ -6,6 +6,7 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from builder.problems import Misuse
 
@@ -41,7 +42,7 @@ Hooks = Mapping[str, Sequence[str]]
 
 def check(commands: Hooks) -> None:
     """Misuse where a command is none in the shell's language."""
-    nothing = Escapes(*[""] * 5)
+    nothing = Escapes("", "", "", "", "")
     for point, written in commands.items():
         for command in written:
             done = subprocess.run(
@@ -57,6 +58,23 @@ def check(commands: Hooks) -> None:
 
 
 @dataclass(frozen=True)
+class WayInside:
+    """How commands outside reach the session."""
+
+    root: Path
+    program: Path
+    """It runs its arguments in there, as root."""
+
+
+REACH = re.compile("%(?:%|(e|r|SBUILD_CHROOT_EXEC|SBUILD_CHROOT_DIR))")
+
+
+def reach_into_session(commands: Hooks, point: str) -> bool:
+    """Whether a command for a point outside wants to do something in the session."""
+    return any(found[1] for command in commands.get(point, ()) for found in REACH.finditer(command))
+
+
+@dataclass(frozen=True)
 class Escapes:
     """What the escapes stand for; those for which there is nothing yet stay as they are."""
 
@@ -66,6 +84,10 @@ class Escapes:
     build_directory: str
     dsc: str
     changes: str | None = None
+    inside: WayInside | None = None
+    package: str = ""
+    version: str = ""
+    log: Path | None = None
 
     def put_into(self, command: str) -> str:
         values = {
@@ -81,7 +103,16 @@ class Escapes:
             "SBUILD_PKGBUILD_DIR": self.build_directory,
             "s": SHELL,
             "SBUILD_SHELL": SHELL,
+            "SRCPACKAGE": self.package,
+            "SRCPACKAGE_VERSION": self.version,
         }
+        if self.log is not None:
+            values["SBUILD_LOG_PATH"] = str(self.log)
+            values["SBUILD_LOG_DIR"] = str(self.log.parent)
+            values["SBUILD_LOG_BASENAME"] = self.log.name
+        if self.inside is not None:
+            values["r"] = values["SBUILD_CHROOT_DIR"] = str(self.inside.root)
+            values["e"] = values["SBUILD_CHROOT_EXEC"] = str(self.inside.program)
         if self.changes is not None:
             values["c"] = values["SBUILD_CHANGES"] = self.changes
         # The longest first: %SBUILD_DSC is not %S and the rest.

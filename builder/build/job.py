@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from builder import hostile_tree, user_namespace
-from builder.build import artifacts, hooks
+from builder.build import artifacts, hooks, log_files
 from builder.build.binnmu import Rebuild
 from builder.build.extra_repositories import check_files, check_repositories
 from builder.build.summary import StageFailed, Status, Summary
 from builder.debian import base_facts
+from builder.debian.depends import WantedPackages
 from builder.debian.dsc import read
 from builder.log import BuildLog
 from builder.problems import Misuse, Problem, Unobtainable
-from builder.process import TimedOut, logged
+from builder.process import TimedOut, logged, shown
 from builder.session import own_directories
 from builder.session.session import BUILDER, Session, opened
 from builder.store import dependency_layers, downloads
@@ -27,6 +28,9 @@ from builder.store import dependency_layers, downloads
 PLACE = "/build/reproducible-path"
 PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._-]{0,254})+")
 
+
+RESOLVERS = ("apt", "null", "aptitude", "aspcud")
+EXPLAINERS = ("", "apt", "dose3")
 
 PURGE = ("always", "successful", "never")
 
@@ -61,7 +65,29 @@ class BuildOptions:
     build_all: bool = True
     build_source: bool = False
     profiles: tuple[str, ...] = ()
-    jobs: int = 1
+    jobs: int | None = 1
+    """None: nothing is said of it to the build."""
+    distribution: str | None = None
+    """The release that it is built for, by the name that the user has for it; None: the base's."""
+    says_distribution: bool = False
+    """Whether the .changes is to name it, whatever the changelog says."""
+    source_directory: str | None = None
+    """What the source is unpacked to, in the build place; None: as dpkg-source does by itself."""
+    environment: Mapping[str, str] | None = None
+    """What the build finds in its environment, besides what every build has; None: the caller's DEB_BUILD_OPTIONS."""
+    before_build: str = ""
+    """A command of the session that runs dpkg-buildpackage."""
+    source_only_changes: bool = False
+    """A .changes for an upload of the source alone, too."""
+    file_suffix: str = ""
+    """What the names of .changes and .buildinfo have behind the architecture."""
+    resolver: str = "apt"
+    """Which program finds the packages to install: one of RESOLVERS."""
+    aspcud_criteria: str = ""
+    explainer: str = ""
+    """Which program is to explain why the dependencies cannot be installed: one of EXPLAINERS."""
+    notes: tuple[str, ...] = ()
+    """What the log is to say of what was asked for."""
     namespace_refused: str = ""
     """Why root's session has no user namespace, where it was to have one."""
     apt_update: bool | None = None
@@ -74,7 +100,11 @@ class BuildOptions:
     apt_upgrade: bool = False
     network: bool = False
     add_depends: tuple[str, ...] = ()
+    add_depends_arch: tuple[str, ...] = ()
+    add_depends_indep: tuple[str, ...] = ()
     add_conflicts: tuple[str, ...] = ()
+    add_conflicts_arch: tuple[str, ...] = ()
+    add_conflicts_indep: tuple[str, ...] = ()
     resolve_alternatives: bool = False
     debbuild_options: tuple[str, ...] = ()
     time_limit: float | None = None
@@ -98,6 +128,14 @@ class BuildOptions:
     twice: bool = False
     """Build again under other conditions, and compare."""
     log_file: bool = True
+    log_directory: Path | None = None
+    """Where it goes that is not to lie beside the artifacts."""
+    log_time: str = log_files.TIME
+    """The time in its name, in strftime(3)'s words."""
+    for_wanna_build: bool = False
+    """The log's names are those that a buildd looks for."""
+    always_post_build: bool = False
+    """The log has the section also where no program looks at the packages."""
     quiet: bool = False
     one_of_several: bool = False
     verbose: bool = False
@@ -118,7 +156,11 @@ class BuildOptions:
             self.deps_cache
             and self.purge_session == "always"
             and not (
-                self.extra_packages or self.extra_repositories or self.extra_keys or self.commands.get("chroot-setup")
+                self.extra_packages
+                or self.extra_repositories
+                or self.extra_keys
+                or self.commands.get("chroot-setup")
+                or hooks.reach_into_session(self.commands, "pre-build")
             )
         )
 
@@ -149,6 +191,8 @@ class Job:
         self._in_union: Collection[str] = ()
         self.stage = "create-session"
         self.result: artifacts.Artifacts | None = None
+        self.wanted = WantedPackages("", "")
+        """The build dependencies, once they are to be installed."""
 
     @contextmanager
     def part(self, stage: str, status: Status) -> Iterator[None]:
@@ -166,7 +210,32 @@ class Job:
     @property
     def stem(self) -> str:
         """What the names of the build's own files begin with."""
-        return f"{self.source.name}_{self.source.version_without_epoch}_{self.architecture}"
+        return f"{self._name_and_version}_{self.architecture}"
+
+    @property
+    def log_place(self) -> log_files.LogPlace:
+        options = self.options
+        return log_files.LogPlace(
+            output=options.output,
+            stem=self.stem,
+            directory=options.log_directory,
+            time_format=options.log_time,
+            buildd=self.distribution if options.for_wanna_build else "",
+        )
+
+    @property
+    def _name_and_version(self) -> str:
+        """Of what is built, which may get another version than the source has."""
+        rebuild, version = self.options.rebuild, self.source.version
+        version = rebuild.version(version) if rebuild.wanted else version
+        return f"{self.source.name}_{version.partition(':')[2] or version}"
+
+    @property
+    def made_stem(self) -> str:
+        """What dpkg-buildpackage calls its own files, but for the ending."""
+        options = self.options
+        for_what = self.architecture if options.build_any else "all" if options.build_all else "source"
+        return f"{self._name_and_version}_{for_what}"
 
     @property
     def session(self) -> Session:
@@ -227,14 +296,22 @@ class Job:
 
     @property
     def build_directory(self) -> str:
-        return f"{self.place}/{self.source.directory_name}"
+        return f"{self.place}/{self.source_directory}"
+
+    @property
+    def source_directory(self) -> str:
+        return self.options.source_directory or self.source.directory_name
+
+    @property
+    def distribution(self) -> str:
+        return self.options.distribution or base_facts.code_name(self.options.base)
 
     def run_commands(self, point: str) -> None:
         """Run the user's commands for a point of the build. Problem when one fails; those after it are not run."""
         commands = self.options.commands.get(point, ())
         if not commands:
             return
-        self.log.subsection(hooks.POINTS[point])
+        self.log.section(hooks.POINTS[point])
         escapes = hooks.Escapes(
             architecture=self.architecture,
             build_architecture=self.build_architecture,
@@ -242,10 +319,14 @@ class Job:
             build_directory=self.build_directory,
             dsc=str(self.source.dsc) if point in hooks.OUTSIDE else self.source.dsc.name,
             changes=self.result.names[0] if self.result is not None else None,
+            inside=self._way_inside() if point in hooks.OUTSIDE else None,
+            package=self.source.name,
+            version=self.source.version,
+            log=self.log.path,
         )
         for written in commands:
             command = escapes.put_into(written)
-            self.log.line(f"{command}\n")
+            self.log.subsection(command)
             if point in hooks.INSIDE:
                 # It may add an archive that is on the machine.
                 self.session.network.reach(command)
@@ -253,6 +334,15 @@ class Job:
                 self.session.run("sh", "-c", f'cd "{self.place}" 2>/dev/null; {command}', network=True, terminal=True)
             elif (code := logged(["sh", "-c", command], self.log, terminal=True)) != 0:
                 raise Problem(f"The command failed with exit code {code}: {command}")
+
+    def _way_inside(self) -> hooks.WayInside | None:
+        """For commands outside: the session's root, and a command of ours that runs others in it, with the network."""
+        if self._session is None:
+            return None
+        program = self.directory / "run-in-session"
+        program.write_text(f'#!/bin/sh\nexec {shown(self.session.way_inside())} "$@"\n')
+        program.chmod(0o700)
+        return hooks.WayInside(self.session.root, program)
 
 
 def check_options(options: BuildOptions) -> None:
@@ -283,5 +373,7 @@ def check_request(options: BuildOptions) -> None:
         )
     check_repositories(options.extra_repositories, options.extra_keys)
     check_files(options.extra_keys, options.extra_packages)
+    if options.resolver not in RESOLVERS:
+        raise Misuse(f"There is no resolver {options.resolver!r}", f"Known: {', '.join(RESOLVERS)}")
     options.rebuild.check()
     hooks.check(options.commands)

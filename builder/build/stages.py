@@ -12,32 +12,44 @@ from pathlib import Path
 from debian.debian_support import DpkgArchTable
 
 from builder import hostile_tree, screen, user_namespace
-from builder.build import artifacts, buildpackage, cached_dependencies, cross, downloaded_packages, hooks, testers
+from builder.build import (
+    artifacts,
+    buildpackage,
+    cached_dependencies,
+    cleanup,
+    contents,
+    cross,
+    environment,
+    explainers,
+    hooks,
+    resolvers,
+    source_only,
+    testers,
+)
 from builder.build.binnmu import PUT_ON_TOP
 from builder.build.job import BuildOptions, Job
-from builder.build.log_files import link_latest, start_log
 from builder.build.outputs import Names
 from builder.build.summary import StageFailed, Status
-from builder.build.update_chroot import bring_up_to_date
-from builder.debian import apt, architectures, base_facts, depends, dsc
+from builder.build.update_chroot import bring_up_to_date, is_wanted
+from builder.debian import architectures, base_facts, depends, dsc
 from builder.log import BuildLog, timestamp
-from builder.problems import Interrupted, Problem, printable
+from builder.problems import Interrupted, Problem
 from builder.process import shown
-from builder.session import own_directories
 from builder.session.session import BUILDER, CONDITIONS, VARIABLES
-from builder.store import kept_sessions
+from cowfs import __version__
 
 
-def build(options: BuildOptions, directories: Sequence[Path]) -> int:
+def build(options: BuildOptions, directories: Sequence[Path], show: screen.Screen | None = None) -> int:
     """Build a source package in a session in private directories; return sbuild's exit code.
+
+    Its log is shown on `show`, else as the options say.
 
     Problem only before the log begins: for a .dsc that cannot be read, a base that is none.
     """
-    log = BuildLog(screen.of_build(quiet=options.quiet, one_of_several=options.one_of_several))
+    log = BuildLog(show or screen.of_build(quiet=options.quiet, one_of_several=options.one_of_several))
     job = Job(options, directories, log)
-    started = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(job.summary.started))
     if options.log_file:
-        start_log(log, options.output, f"{job.stem}-{started}")
+        job.log_place.start(log, job.summary.started)
     else:
         log.keep_nowhere()
     introduce(job)
@@ -46,50 +58,27 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
         run_stages(job)
     except StageFailed as failure:
         status, failed_stage = failure.status, failure.stage
-        log.line(f"\nE: {failure}")
         log.screen.reason(f"{failure.stage}: {failure}")
-        for line in failure.hint.splitlines():
-            log.line(f"   {line}")
-        log.line(f"E: the build of {job.source.name} ended in stage {failure.stage}")
+        cleanup.clean_up(job, failed_stage, f"{failure}", *failure.hint.splitlines())
     except Interrupted:
         status, failed_stage = Status.FAILED, job.stage
-        log.line(f"\nE: interrupted in stage {job.stage}")
-    if options.purge_session == "never" or (options.purge_session == "successful" and failed_stage is not None):
-        keep_session(job, failed_stage or "finished")
+        cleanup.clean_up(job, failed_stage, f"interrupted in stage {job.stage}")
+    else:
+        cleanup.clean_up(job, None)
     job.summary.write(log, status, failed_stage)
     if failed_stage is not None:
         log.screen.stage(failed_stage)
-    if log.path is not None:
-        link_latest(job, log.path)
+    job.log_place.link(log)
     log.close()
-    return status.exit_code
-
-
-def keep_session(job: Job, stage: str) -> None:
-    layer = job.directory / "layer"
-    if not layer.exists():
-        return
-    try:
-        name = kept_sessions.keep(
-            layer,
-            job.directory / own_directories.NAME,
-            stem=job.stem,
-            package=f"{job.source.name} {job.source.version}",
-            base=job.options.base,
-            stage=stage,
-            made=job.summary.started,
-            build_directory=job.build_directory,
-        )
-    except OSError as error:
-        job.log.line(f"E: the session cannot be kept: {error}")
-    else:
-        job.log.line(f"\nThe session is kept: cowbuild enter {name}; cowbuild fork {name}; cowbuild discard {name}")
+    # Where nobody reads the log, skipped must not look like done.
+    return 1 if status is Status.SKIPPED and options.for_wanna_build else status.exit_code
 
 
 def run_stages(job: Job) -> None:
-    try:
-        commands(job, "pre-build")
-        second: artifacts.Artifacts | None = None
+    in_session = hooks.reach_into_session(job.options.commands, "pre-build")
+    with post_build_failed_commands(job):
+        if not in_session:
+            commands(job, "pre-build")
         with dependency_layer(job) as layers:
             conditions = CONDITIONS[0] if job.options.twice else ()
             with job.open_session(
@@ -103,21 +92,13 @@ def run_stages(job: Job) -> None:
             ):
                 with commands_on_failure(job, "chroot-cleanup"):
                     if not layers:
-                        get_ready(job)
+                        get_ready(job, first=in_session)
                     work_in_session(job)
                     commands(job, "chroot-cleanup")
+                if not job.options.twice:
+                    finish(job)
             if job.options.twice:
-                second = build_again(job, layers)
-        deliver(job)
-        if second is not None:
-            from builder.build import twice
-
-            twice.compare(job, second)
-        testers.run(job)
-    except StageFailed:
-        commands(job, "post-build-failed")
-        raise
-    commands(job, "post-build")
+                finish(job, second=build_again(job, layers))
 
 
 def build_again(job: Job, layers: Sequence[Path]) -> artifacts.Artifacts:
@@ -154,20 +135,41 @@ def dependency_layer(job: Job) -> Iterator[Sequence[Path]]:
         return
     with job.part("install-deps", Status.GIVEN_BACK):
         request = dependencies(job)
-        key = cached_dependencies.key(job, request.as_dsc())
+        key = cached_dependencies.key(job, request.as_dsc(), *resolvers.key(job.options))
     name = f"{job.source.name} {job.source.version}"
     made = cached_dependencies.kept_or_made(
         job, key, job.layer_directory, package=name, make=lambda: get_layer_ready(job)
     )
     with made as (below, kept):
         if kept is not None:
-            job.log.section("Update chroot")
-            job.log.line(f"Not needed: the dependency layer of {timestamp(kept.made)} is used ({key})")
+            if is_wanted(job):
+                job.log.section("Update chroot")
+                job.log.line("Not needed: the dependency layer below is up to date.")
             fetch_source(job)
             job.log.section("Install package build dependencies")
             job.log.line(f"Build-Depends: {request.depends}")
-            job.log.line("They are in the dependency layer.")
+            job.log.line(f"They are in the dependency layer of {timestamp(kept.made)} ({key})")
         yield below
+
+
+def finish(job: Job, second: artifacts.Artifacts | None = None) -> None:
+    """Give out what was made, and have it looked at; the session is still there."""
+    deliver(job)
+    if second is not None:
+        from builder.build import twice
+
+        twice.compare(job, second)
+    testers.run(job)
+    commands(job, "post-build")
+
+
+@contextmanager
+def post_build_failed_commands(job: Job) -> Iterator[None]:
+    try:
+        yield
+    except StageFailed:
+        commands(job, "post-build-failed")
+        raise
 
 
 def get_layer_ready(job: Job) -> None:
@@ -184,7 +186,10 @@ def layer_of_this_build(job: Job) -> Path:
     return place / "layer"
 
 
-def get_ready(job: Job) -> None:
+def get_ready(job: Job, *, first: bool = False) -> None:
+    """`first`: the user's first commands are for this session, and have not been run yet."""
+    if first:
+        commands(job, "pre-build")
     commands(job, "chroot-setup")
     update_chroot(job)
     fetch_source(job)
@@ -193,6 +198,7 @@ def get_ready(job: Job) -> None:
 
 def work_in_session(job: Job) -> None:
     check_architecture(job)
+    environment.show(job)
     unpack(job)
     check_space(job)
     hack_version(job)
@@ -201,7 +207,7 @@ def work_in_session(job: Job) -> None:
         run_build(job)
     commands(job, "finished-build")
     take_artifacts(job)
-    show_artifacts(job)
+    contents.show(job)
 
 
 def traced(job: Job) -> AbstractContextManager[None]:
@@ -231,12 +237,13 @@ def commands_on_failure(job: Job, point: str) -> Iterator[None]:
 
 def introduce(job: Job) -> None:
     package, options = job.source, job.options
+    job.log.line(f"cowbuild (cowfs {__version__})\n")
     job.log.title(f"{package.name} {package.version} ({job.architecture})", timestamp(job.summary.started))
     fields = {
         "Package": package.name,
         "Version": package.version,
         "Source-Version": package.version,
-        "Distribution": base_facts.code_name(options.base),
+        "Distribution": job.distribution,
         "Machine Architecture": architectures.machine(),
         "Host Architecture": job.architecture,
         "Build Architecture": job.build_architecture,
@@ -249,6 +256,8 @@ def introduce(job: Job) -> None:
     for name in ("Package", "Version", "Distribution", "Host Architecture", "Build Architecture", "Build Type"):
         job.log.line(f"{name}: {fields[name]}")
     job.log.line(f"Base: {options.base}")
+    for note in options.notes:
+        job.log.line(f"W: {note}")
     if options.namespace_refused:
         job.log.line(user_namespace.without_namespace(options.namespace_refused))
 
@@ -270,7 +279,8 @@ def fetch_source(job: Job) -> None:
 
 
 def update_chroot(job: Job) -> None:
-    job.log.section("Update chroot")
+    if is_wanted(job):
+        job.log.section("Update chroot")
     with commands_on_failure(job, "chroot-update-failed"):
         bring_up_to_date(job)
 
@@ -285,29 +295,29 @@ def dependencies(job: Job) -> depends.WantedPackages:
         all_alternatives=options.resolve_alternatives,
     )
     added = [*options.add_depends, *(cross.dependencies(options.host) if options.host else [])]
-    return depends.requested(job.source, choice, add_depends=added, add_conflicts=options.add_conflicts)
+    conflicts = [*options.add_conflicts]
+    if options.build_any:
+        added += options.add_depends_arch
+        conflicts += options.add_conflicts_arch
+    if options.build_all:
+        added += options.add_depends_indep
+        conflicts += options.add_conflicts_indep
+    return depends.requested(job.source, choice, add_depends=added, add_conflicts=conflicts)
 
 
 def install_dependencies(job: Job) -> None:
     job.log.section("Install package build dependencies")
     started = time.monotonic()
-    with commands_on_failure(job, "build-deps-failed"), job.part("install-deps", Status.GIVEN_BACK):
-        request = dependencies(job)
+    with (
+        commands_on_failure(job, "build-deps-failed"),
+        explainers.explained(job),
+        job.part("install-deps", Status.GIVEN_BACK),
+    ):
+        job.wanted = request = dependencies(job)
         job.log.line(f"Build-Depends: {request.depends}")
         if request.conflicts:
             job.log.line(f"Build-Conflicts: {request.conflicts}")
-        described = job.directory / "build-depends.dsc"
-        described.write_text(request.as_dsc())
-        with hostile_tree.directory(job.session.root, "var/tmp") as place:
-            hostile_tree.copy_in(described, place, described.name)
-            step = ("build-dep", f"--host-architecture={job.architecture}", f"/var/tmp/{described.name}")
-            with job.log.heard() as said, downloaded_packages.shared(job, step) as kept:
-                try:
-                    job.session.apt_get(*kept, *step)
-                except Problem:
-                    reason = apt.unmet(said.decode(errors="replace"))
-                    raise Problem(f"The build dependencies cannot be installed: {reason}") from None
-            os.unlink(described.name, dir_fd=place)
+        resolvers.install(job, request)
     job.summary.note_seconds("Install-Time", time.monotonic() - started)
 
 
@@ -318,6 +328,10 @@ def check_architecture(job: Job) -> None:
     fits = any(each == "all" or table.matches_architecture(job.architecture, each) for each in listed)
     job.log.line(f"The source builds on: {' '.join(listed)}; this is {job.architecture}")
     if not fits:
+        job.log.line(
+            f"E: dsc: {job.architecture} not in arch list or does not match any arch wildcards: "
+            f"{' '.join(listed)} -- skipping"
+        )
         raise StageFailed("arch-check", Status.SKIPPED, f"the source does not build on {job.architecture}")
 
 
@@ -329,7 +343,7 @@ def unpack(job: Job) -> None:
         with hostile_tree.directory(job.session.root, job.place.lstrip("/")) as place:
             for file in sorted((job.directory / "source").iterdir()):
                 hostile_tree.copy_in(file, place, file.name, (BUILDER.uid, BUILDER.gid))
-        command = ("dpkg-source", "--no-check", "-x", job.source.dsc.name, job.source.directory_name)
+        command = ("dpkg-source", "--no-check", "-x", job.source.dsc.name, job.source_directory)
         job.session.run(*command, identity=BUILDER, directory=job.place, environment={"HOME": "/nonexistent"})
 
 
@@ -341,7 +355,8 @@ def check_space(job: Job) -> None:
     free = space.f_bavail * space.f_frsize
     job.log.line(f"{free // 1024}k free, {needed // 1024}k needed at least")
     if free < needed:
-        raise StageFailed("check-space", Status.GIVEN_BACK, "there is not enough disk space for the build")
+        told = f"Source needs {job.source.size // 1024} KiB, while {free // 1024} KiB is free.)"
+        raise StageFailed("check-space", Status.GIVEN_BACK, "Disk space is probably not sufficient for building.", told)
 
 
 def hack_version(job: Job) -> None:
@@ -350,8 +365,7 @@ def hack_version(job: Job) -> None:
         return
     job.log.subsection("Hack binNMU version")
     with job.part("hack-binNMU", Status.FAILED):
-        distribution = base_facts.code_name(job.options.base)
-        entry = rebuild.entry(job.source.name, job.source.version, distribution, job.architecture)
+        entry = rebuild.entry(job.source.name, job.source.version, job.distribution, job.architecture)
         put = ("sh", "-c", PUT_ON_TOP, "put-on-top", entry)
         job.session.run(*put, identity=BUILDER, directory=job.build_directory)
         job.summary.fields["Version"] = rebuild.version(job.source.version)
@@ -365,7 +379,7 @@ def run_build(job: Job) -> None:
     for name, value in sorted({**VARIABLES, **variables}.items()):
         job.log.line(f"{name}={value}")
     job.log.subsection("dpkg-buildpackage")
-    command = buildpackage.command(options)
+    command = (*buildpackage.command(options), *buildpackage.with_suffix(options, job.made_stem))
     if options.verbose:
         job.log.line(job.session.sandbox.describe(BUILDER, network=options.network))
     job.log.line(f"Command: {shown(command)}")
@@ -381,9 +395,16 @@ def run_build(job: Job) -> None:
                 time_limit=options.time_limit,
                 silence_limit=options.silence_limit,
             )
+    except StageFailed:
+        with suppress(Problem):
+            _note_space(job)
+        raise
     finally:
         job.summary.note_seconds("Build-Time", time.monotonic() - started)
-    job.log.subsection("Finished")
+        job.log.rule()
+        job.log.line(f"Build finished at {timestamp(time.time())}")
+        job.log.subsection("Finished")
+    job.log.line("I: Built successfully")
     with suppress(Problem):  # one figure less
         _note_space(job)
 
@@ -403,6 +424,8 @@ def take_artifacts(job: Job) -> None:
         staging = job.directory / "artifacts"
         staging.mkdir()
         job.result = artifacts.take(job.session.root, job.place.lstrip("/"), staging)
+        if job.options.source_only_changes:
+            source_only.add(job)
         check_name(job, job.result)
 
 
@@ -414,29 +437,6 @@ def check_name(job: Job, made: artifacts.Artifacts) -> None:
     may_differ = any(job.options.commands.get(point) for point in hooks.INSIDE)
     if made.made.source != wanted.source or (made.made.version != wanted.version and not may_differ):
         raise Problem(f"The build made {made.names[0]}, which is not of {wanted.source} {wanted.version}")
-
-
-def show_artifacts(job: Job) -> None:
-    assert job.result is not None
-    job.log.section("Changes")
-    show_text(job, job.result.changes)
-    for buildinfo in job.result.ending(".buildinfo"):
-        job.log.section("Buildinfo")
-        show_text(job, buildinfo)
-    job.log.section("Package contents")
-    for package in job.result.ending(".deb", ".udeb"):
-        job.log.subsection(package.name)
-        # Inside: dpkg-deb reads what the build wrote, and not every machine has it.
-        with job.part("package-contents", Status.ATTEMPTED):
-            for what in ("--info", "--contents"):
-                job.session.run("dpkg-deb", what, package.name, identity=BUILDER, directory=job.place)
-                job.log.line()
-
-
-def show_text(job: Job, path: Path) -> None:
-    with path.open(encoding="utf-8", errors="replace") as file:
-        for line in file.read(dsc.TEXT_LIMIT).splitlines():
-            job.log.line(printable(line))
 
 
 def deliver(job: Job) -> None:

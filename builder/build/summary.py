@@ -49,14 +49,16 @@ class Summary:
 
     def write(self, log: BuildLog, status: Status, failed_stage: str | None) -> None:
         log.section("Summary")
-        fields = {**self.fields, "Status": status.word}
+        ended = time.time()
+        # Parsers of sbuild's logs want them all, whole numbers.
+        times = {"Install-Time": "0", "Build-Time": "0", "Package-Time": str(round(ended - self.started))}
+        fields = {**times, **self.fields, "Status": status.word}
         if failed_stage is not None:
             fields["Fail-Stage"] = failed_stage
         for name in sorted(fields):
             log.line(f"{name}: {fields[name]}")
-        ended = time.time()
         minutes, seconds = divmod(round(ended - self.started), 60)
         hours, minutes = divmod(minutes, 60)
-        log.line("-" * 80)
+        log.rule()
         log.line(f"Finished at {timestamp(ended)}")
         log.line(f"Build needed {hours:02}:{minutes:02}:{seconds:02}, {self.kilobytes}k disk space")

@@ -40,7 +40,7 @@ INSTALL_SCHROOT = "mkdir /tested; printf '%s' \"$1\" > /usr/local/bin/schroot; c
 
 def run(job: Job) -> None:
     """Run the programs asked for on what the build made. StageFailed where one must succeed and does not."""
-    if not job.options.tests:
+    if not job.options.tests and not job.options.always_post_build:
         return
     job.log.section("Post Build")
     failed = [test.program for test in job.options.tests if not _passes(job, test) and test.must_succeed]

@@ -16,10 +16,22 @@ What apt says of it is above. A repository's key: --extra-repository-key FILE
 Believe one without a signature: --extra-repository 'deb [trusted=yes] URI SUITE COMPONENT...'"""
 
 
+def is_wanted(job: Job) -> bool:
+    """Whether there is anything to do."""
+    options = job.options
+    added = options.extra_repositories or options.extra_packages or _adds_architecture(job)
+    return bool(options.apt_update is not False or options.apt_upgrade or added)
+
+
+def _adds_architecture(job: Job) -> bool:
+    options = job.options
+    return options.host is not None and options.host not in base_facts.foreign_architectures(options.base)
+
+
 def bring_up_to_date(job: Job) -> None:
     """Make the archives asked for known in the open session, and upgrade it where that is wanted."""
     options = job.options
-    adds_architecture = options.host is not None and options.host not in base_facts.foreign_architectures(options.base)
+    adds_architecture = _adds_architecture(job)
     if options.extra_repositories:
         with job.part("add-repositories", Status.GIVEN_BACK):
             extra_repositories.add_repositories(job.session, options.extra_repositories, options.extra_keys)

@@ -176,6 +176,11 @@ class Session:
             terminal=how.get("terminal", False),
         )
 
+    def way_inside(self) -> list[str]:
+        """What stands before a command that others are to run in the root: as root, with the network."""
+        join = self._join({"network": True}, self.log.line)
+        return [*join, *self.sandbox.command((), network=True, environment={"TERM": "dumb"})]
+
     def apt_get(self, *words: str) -> None:
         """Run apt-get in the root, with the network and without questions. Problem when it fails."""
         self.run("apt-get", "-q", "-y", *apt.OPTIONS, *words, network=True, environment=apt.ENVIRONMENT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from dataclasses import replace
@@ -13,14 +14,15 @@ import pytest
 from tests.builder.packages import Workplace, archive_source, for_both, log_of, make_source
 
 SECTIONS = (
-    "Update chroot",
     "Fetch source files",
     "Install package build dependencies",
     "Check architectures",
+    "Build environment",
     "Build",
     "Changes",
     "Buildinfo",
     "Package contents",
+    "Cleanup",
     "Summary",
 )
 
@@ -35,6 +37,8 @@ def test_a_build_makes_packages_a_log_and_nothing_else(work: Workplace) -> None:
     assert positions == sorted(positions)
     assert "\nStatus: successful\n" in log
     assert "Fail-Stage" not in log
+    assert re.search(r"\n-+\nBuild finished at \S+Z\n", log)
+    assert re.search(r"\nPackage-Time: \d+\n", log)
     kinds = sorted(path.suffix for path in work.output.iterdir())
     assert kinds == [".build", ".build", ".buildinfo", ".changes", ".deb"]
     [package] = work.output.glob("*.deb")

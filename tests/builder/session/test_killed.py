@@ -16,7 +16,6 @@ from tests.builder.packages import Workplace, make_source
 # Where it is killed -> the line of the log after which that is.
 MOMENTS = {
     "create-session": "Base: ",
-    "apt-get-update": "| Update chroot",
     "fetch-src": "| Fetch source files",
     "install-deps": "Build-Depends: ",
     "unpack": "Unpack source",

@@ -28,6 +28,7 @@ def add_create(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--include", metavar="P,P", type=comma_list, default=(), help="packages to have in it")
     verb.add_argument("--components", metavar="C,C", type=comma_list, default=("main",), help="default: main")
     verb.add_argument("--mirror", metavar="URI", help="default: as the machine's apt is set up")
+    verb.add_argument("--tarball", metavar="FILE", help="unpack this instead of asking an archive")
     verb.add_argument("--keyring", metavar="FILE", type=path, default=apt.KEYRING, help="default: Debian's")
 
 
@@ -61,7 +62,10 @@ def check_create(arguments: argparse.Namespace, outside: Outside) -> int:
     from builder.debian import make_base
     from builder.store import bases
 
-    make_base.check_keyring(arguments.keyring)
+    if arguments.tarball is not None:
+        make_base.check_tarball(path_of(arguments.tarball))
+    else:
+        make_base.check_keyring(arguments.keyring)
     at = _place_of(arguments.target)
     if at is not None:
         return outside.work_inside(at.parent)
@@ -70,11 +74,26 @@ def check_create(arguments: argparse.Namespace, outside: Outside) -> int:
 
 
 def create(arguments: argparse.Namespace, inside: Inside) -> int:
-    from builder.debian import apt, make_base
+    from builder.debian import make_base
     from builder.session import interactive
     from builder.store import bases, dependency_layers
 
     at = _place_of(arguments.target)
+    made = _make(arguments, inside)
+    if at is None:
+        interactive.replace(arguments.target, made)
+    else:
+        make_base.check_free(at)
+        bases.put_at(at, made)
+        dependency_layers.remove_stale()  # of one that had this name before
+    return 0
+
+
+def _make(arguments: argparse.Namespace, inside: Inside) -> Path:
+    from builder.debian import apt, make_base
+
+    if arguments.tarball is not None:
+        return make_base.unpack(path_of(arguments.tarball), inside.directory)
     wanted = make_base.BaseOptions(
         suite=arguments.suite or apt.machine_suite(),
         architecture=arguments.arch,
@@ -84,14 +103,7 @@ def create(arguments: argparse.Namespace, inside: Inside) -> int:
         mirror=arguments.mirror,
         keyring=arguments.keyring,
     )
-    made = make_base.create(wanted, inside.directory)
-    if at is None:
-        interactive.replace(arguments.target, made)
-    else:
-        make_base.check_free(at)
-        bases.put_at(at, made)
-        dependency_layers.remove_stale()  # of one that had this name before
-    return 0
+    return make_base.create(wanted, inside.directory)
 
 
 def _place_of(target: str) -> Path | None:

@@ -1,7 +1,8 @@
-"""Making a base with mmdebstrap."""
+"""Making a base with mmdebstrap, or of a tarball."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -9,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder import network
-from builder.debian import apt, architectures
+from builder.debian import apt, architectures, base_facts
 from builder.problems import Misuse, Problem
+from builder.process import output
 
 # fakeroot is what dpkg-buildpackage becomes root with; having it here saves installing it in every session. With passwd
 # autopkgtest and sbuild make users and groups; apt brought it until Debian 12.
@@ -20,6 +22,12 @@ INCLUDED = ("fakeroot", "passwd")
 # mmdebstrap, and what it copies into the base, ask the resolver of the network that they have.
 MOUNT_RESOLVER = '[ ! -e /etc/resolv.conf ] || mount -n --bind "$1" /etc/resolv.conf; shift; exec "$@"'
 WITH_RESOLVER = ("unshare", "--mount", "--propagation=slave", "--", "sh", "-ec", MOUNT_RESOLVER, "sh")
+
+
+UNPACK = (
+    *("--extract", "--numeric-owner", "--preserve-permissions", "--xattrs", "--xattrs-include=*"),
+    *("--anchored", "--exclude=./dev/*", "--exclude=dev/*"),
+)
 
 
 @dataclass(frozen=True)
@@ -89,4 +97,23 @@ def create(options: BaseOptions, directory: Path) -> Path:
         done = subprocess.run([*joined, *command], stdin=subprocess.DEVNULL, check=False)
     if done.returncode != 0:
         raise Problem(f"mmdebstrap failed with exit code {done.returncode}", "Its own messages are above.")
+    return made
+
+
+def check_tarball(tarball: Path) -> None:
+    """Misuse where there is none that can be read."""
+    if not tarball.is_file() or not os.access(tarball, os.R_OK):
+        raise Misuse(f"There is no tarball {tarball} that can be read", "--tarball FILE")
+
+
+def unpack(tarball: Path, directory: Path) -> Path:
+    """Make a base of a tarball in the private `directory`; return the tree, to be renamed to its place.
+
+    tar lets nothing in it leave that place. Devices are left out: a session makes its own. Problem when it is none of
+    a Debian system.
+    """
+    made = directory / "base"
+    made.mkdir(mode=0o755)
+    output(["tar", *UNPACK, "--file", tarball, "--directory", made])
+    base_facts.architecture(made)
     return made

@@ -59,3 +59,16 @@ def tell_of(tree: Path) -> None:
             f"chmod 700 {tree} closes it, and sessions look the same",
             file=sys.stderr,
         )
+
+
+def check_only_root_writes(path: Path) -> None:
+    """Problem where anybody but root could have written the file. What is in such a file is run: hooks, Perl."""
+    real = path.resolve(strict=True)
+    for each in dict.fromkeys([real, *real.parents, *path.absolute().parents]):
+        status = each.stat()
+        others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        in_turn = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
+        if status.st_uid != 0 or (others and not in_turn):
+            reason = f"{each} belongs to another user" if status.st_uid != 0 else f"others may write to {each}"
+            repair = f"chown root {each}" if status.st_uid != 0 else f"chmod go-w {each}"
+            raise Problem(f"Root does not read {path}: {reason}", f"{repair}    # or XDG_CONFIG_HOME=/root/.config")

@@ -11,14 +11,13 @@ import argparse
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from builder import hostile_tree
+from builder import hostile_tree, private
 from builder.command.arguments import VerbParser
 from builder.problems import Misuse, Problem
 from builder.store.places import Kind, place_of
@@ -175,7 +174,7 @@ def _text(path: Path) -> str | None:
     """What is in a file; None where there is none."""
     try:
         if os.geteuid() == 0:
-            _check_owners(path)
+            private.check_only_root_writes(path)
         with hostile_tree.regular_file(path) as file:
             content = file.read(LIMIT + 1)
         if len(content) > LIMIT:
@@ -218,19 +217,6 @@ def _read(path: Path, top: argparse.ArgumentParser) -> dict[str, dict[str, Setti
             raise Misuse(f"{where}: {_shown(table, key)} must be {reason}") from None
         settings.setdefault(table, {})[options[key].dest] = setting
     return settings
-
-
-def _check_owners(path: Path) -> None:
-    """Problem where anybody but root could have written the file. Hooks in it are run: it is as good as a program."""
-    real = path.resolve(strict=True)
-    for each in dict.fromkeys([real, *real.parents, *path.absolute().parents]):
-        status = each.stat()
-        others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        in_turn = stat.S_ISDIR(status.st_mode) and status.st_mode & stat.S_ISVTX
-        if status.st_uid != 0 or (others and not in_turn):
-            reason = f"{each} belongs to another user" if status.st_uid != 0 else f"others may write to {each}"
-            repair = f"chown root {each}" if status.st_uid != 0 else f"chmod go-w {each}"
-            raise Problem(f"Root does not read {path}: {reason}", f"{repair}    # or XDG_CONFIG_HOME=/root/.config")
 
 
 def _pairs(said: Mapping[str, Any], parsers: Mapping[str, argparse.ArgumentParser]) -> Iterator[tuple[str, str, Any]]:

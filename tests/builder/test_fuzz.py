@@ -267,7 +267,7 @@ components = "main,contrib"
 @given(text=mutated(TOML))
 def test_a_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: bytes) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setattr(configuration, "_check_owners", lambda _path: None)
+    monkeypatch.setattr("builder.private.check_only_root_writes", lambda _path: None)
     configuration.user_file().parent.mkdir(exist_ok=True)
     configuration.user_file().write_bytes(text)
     top = options.parser()

@@ -15,17 +15,22 @@ from cowfs import endings
 
 def main() -> int:
     """Run the command; the exit code. 1: it could not be done, 2: what was asked for makes no sense."""
-    return endings.run("cowbuild", _main)
+    return as_command("cowbuild", sys.argv[1:])
 
 
-def _main() -> int:
+def as_command(name: str, words: Sequence[str], *, misuse: int | None = None) -> int:
+    """Do what a command line says, and say under this name what is wrong; the exit code, `misuse` for that."""
+    return endings.run(name, lambda: _run(name, words, misuse))
+
+
+def _run(name: str, words: Sequence[str], misuse: int | None) -> int:
     # Where chroot and ip are; a plain user's search path lacks it.
     os.environ["PATH"] = f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"
     try:
-        return run(sys.argv[1:])
+        return run(words)
     except Problem as problem:
-        tell("cowbuild", problem)
-        return problem.exit_code
+        tell(name, problem)
+        return problem.exit_code if misuse is None else misuse
     except Interrupted as interrupted:
         return 128 + interrupted.signal_number
 

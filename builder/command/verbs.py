@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.command import base_verbs, build_verb, other_verbs, session_verbs
+from builder.command import base_verbs, build_verb, other_verbs, sbuild_verb, session_verbs
 from builder.command.verb import Verb, no_arguments
 
 VERBS = (
@@ -94,6 +94,16 @@ VERBS = (
         other_verbs.add_pbuilder,
         other_verbs.check_pbuilder,
         other_verbs.run_pbuilder,
+    ),
+    Verb(
+        ("sbuild",),
+        "build by sbuild's own words",
+        sbuild_verb.add_sbuild,
+        sbuild_verb.check_sbuild,
+        sbuild_verb.sbuild,
+        usage=sbuild_verb.USAGE,
+        description=sbuild_verb.DESCRIPTION,
+        quiet_inside=True,
     ),
     Verb(
         ("schroot-config",),

@@ -31,14 +31,17 @@ class Rebuild:
     maintainer: str | None = None
     timestamp: str | None = None
     """Seconds since 1970, or a date as the changelog has it."""
+    recorded: str = ""
+    """The whole entry, where it is known."""
+    recorded_version: str = ""
 
     @property
     def wanted(self) -> bool:
-        return self.number is not None or self.text is not None or bool(self.suffix)
+        return self.number is not None or self.text is not None or bool(self.suffix or self.recorded)
 
     def check(self) -> None:
         """Misuse where no changelog entry can be made of it."""
-        if self.wanted and not self.maintainer:
+        if self.wanted and not self.recorded and not self.maintainer:
             raise Misuse("A rebuild under another version needs a maintainer", "--maintainer 'NAME <ADDRESS>'")
         if self.maintainer and not MAINTAINER.fullmatch(self.maintainer):
             raise Misuse(f"{self.maintainer!r} is no maintainer", "--maintainer 'NAME <ADDRESS>'")
@@ -50,12 +53,16 @@ class Rebuild:
             )
 
     def version(self, version: str) -> str:
+        if self.recorded:
+            return self.recorded_version
         number = self.number if self.number is not None or self.text is None else 1
         return version + (f"+b{number}" if number is not None else "") + self.suffix
 
     def entry(self, name: str, version: str, distribution: str, architecture: str) -> str:
         """The changelog's new first entry. Misuse without a maintainer, who has to answer for it."""
         self.check()
+        if self.recorded:
+            return self.recorded
         lines = [f"{name} ({self.version(version)}) {distribution}; urgency=low, binary-only=yes", ""]
         if self.suffix:
             lines.append(f"  * Append {self.suffix} to version number; no source changes")

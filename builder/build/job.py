@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +21,13 @@ from builder.log import BuildLog
 from builder.problems import Misuse, Problem, Unobtainable
 from builder.process import TimedOut, logged
 from builder.session import own_directories
-from builder.session.session import BUILDER, Session, opened
+from builder.session.session import Session, opened
+from builder.session.surroundings import USUAL, Surroundings
 from builder.store import dependency_layers, downloads
 
 # The same in each session, so that what records its path is the same each time.
 PLACE = "/build/reproducible-path"
-PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._-]{0,254})+")
+PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._~-]{0,254})+")
 
 
 PURGE = ("always", "successful", "never")
@@ -84,6 +86,10 @@ class BuildOptions:
     """Which directories of the session's own go through the union all the same: of IN_UNION."""
     build_in_memory: str | None = None
     """How much of it, as tmpfs(5) has sizes."""
+    tree_name: str | None = None
+    """Of the unpacked source in it; None for what dpkg-source calls it."""
+    environment: Mapping[str, str] = field(default_factory=dict)
+    """Variables of the build, which stand instead of cowbuild's own."""
     rebuild: Rebuild = NO_REBUILD
     uploader: str | None = None
     extra_packages: tuple[Path, ...] = ()
@@ -96,7 +102,11 @@ class BuildOptions:
     trace: bool = False
     """Report what was used of what is installed."""
     twice: bool = False
-    """Build again under other conditions, and compare."""
+    """Build again with directories in another order, and compare."""
+    vary: tuple[str, ...] = ()
+    """Build again under these variations (vary.py), and compare."""
+    bisect: bool = False
+    """Where that makes a difference, find out which variations do."""
     log_file: bool = True
     quiet: bool = False
     one_of_several: bool = False
@@ -105,7 +115,7 @@ class BuildOptions:
     @property
     def layered(self) -> bool:
         """Whether the build is in a session of its own, on top of the one that its dependencies were installed in."""
-        return self.trace or self.twice
+        return self.trace or self.twice or bool(self.vary) or self.bisect
 
     @property
     def cached(self) -> bool:
@@ -147,8 +157,22 @@ class Job:
         self.architecture = options.host or self.build_architecture
         self._session: Session | None = None
         self._in_union: Collection[str] = ()
+        self.sources = self.directory / "source"
+        """Where the source package is, checked."""
+        self.below: Sequence[Path] = ()
+        """The frozen layers that the session stands on."""
+        self.second: Path | None = None
+        """The directory of the build under variations."""
+        self.surroundings = USUAL
         self.stage = "create-session"
         self.result: artifacts.Artifacts | None = None
+
+    def another(self, directory: Path, log: BuildLog, surroundings: Surroundings) -> Job:
+        """The same build once more, in a directory of its own; the source is not fetched again."""
+        other = copy.copy(self)
+        other.directory, other.log, other.surroundings = directory, log, surroundings
+        other.summary, other.result, other._session = Summary(), None, None
+        return other
 
     @contextmanager
     def part(self, stage: str, status: Status) -> Iterator[None]:
@@ -169,6 +193,11 @@ class Job:
         return f"{self.source.name}_{self.source.version_without_epoch}_{self.architecture}"
 
     @property
+    def title(self) -> str:
+        """What is built, for people."""
+        return f"{self.source.name} {self.source.version} ({self.architecture})"
+
+    @property
     def session(self) -> Session:
         assert self._session is not None, "only while the session is open"
         return self._session
@@ -178,7 +207,7 @@ class Job:
         self,
         directory: Path,
         layers: Sequence[Path] = (),
-        conditions: Sequence[str] = (),
+        surroundings: Surroundings = USUAL,
         *,
         traced: bool = False,
         in_union: Collection[str] = (),
@@ -199,11 +228,11 @@ class Job:
                         self.log,
                         layers,
                         traced=traced,
-                        conditions=conditions,
+                        surroundings=surroundings,
                         memory=memory,
                     )
                 )
-                self._work_in(session, IN_UNION if conditions else {*in_union, *self.options.in_union})
+                self._work_in(session, IN_UNION if surroundings.conditions else {*in_union, *self.options.in_union})
                 self._make_plain("tmp", own_directories.TEMPORARY)
             yield
 
@@ -218,16 +247,22 @@ class Job:
     @property
     def place(self) -> str:
         """Where the source and what is made of it lie, in the session."""
-        return self.options.build_place
+        return self.surroundings.place or self.options.build_place
 
     def make_place(self) -> None:
         """Make the directory for the source and what is made of it, in the session, for the builder."""
-        hostile_tree.make_directory(self.session.root, self.place.lstrip("/"), (BUILDER.uid, BUILDER.gid))
+        hostile_tree.make_directory(self.session.root, self.place.lstrip("/"), self.owner)
         self._make_plain("build", self.place)
 
     @property
     def build_directory(self) -> str:
-        return f"{self.place}/{self.source.directory_name}"
+        return f"{self.place}/{self.options.tree_name or self.source.directory_name}"
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """Whose the files of the build are."""
+        builder = self.session.builder
+        return builder.uid, builder.gid
 
     def run_commands(self, point: str) -> None:
         """Run the user's commands for a point of the build. Problem when one fails; those after it are not run."""
@@ -272,9 +307,7 @@ def check_request(options: BuildOptions) -> None:
     if not os.access(options.output, os.W_OK | os.X_OK):
         raise Misuse(f"The output directory {options.output} may not be written to", "--output DIR")
     if not PLACE_ALLOWED.fullmatch(options.build_place) or options.build_place.split("/")[1] in ("dev", "proc", "sys"):
-        raise Misuse(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ - /")
-    if options.layered and options.purge_session != "always":
-        raise Misuse("With --trace or --twice no session can be kept", "Leave out --purge-session")
+        raise Misuse(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ ~ - /")
     if options.build_in_memory and options.purge_session != "always":
         raise Misuse("With --build-in-memory no session can be kept", "Leave out --purge-session")
     if options.host is not None and {"piuparts", "autopkgtest"} & {test.program for test in options.tests}:

@@ -5,31 +5,40 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
 from builder import hostile_tree, screen, user_namespace
-from builder.build import artifacts, buildpackage, cached_dependencies, cross, downloaded_packages, hooks, testers
+from builder.build import (
+    artifacts,
+    buildpackage,
+    cached_dependencies,
+    cross,
+    downloaded_packages,
+    hooks,
+    testers,
+    vary,
+)
 from builder.build.binnmu import PUT_ON_TOP
 from builder.build.job import BuildOptions, Job
 from builder.build.log_files import link_latest, start_log
 from builder.build.outputs import Names
+from builder.build.purpose import Purpose
 from builder.build.summary import StageFailed, Status
 from builder.build.update_chroot import bring_up_to_date
 from builder.debian import apt, architectures, base_facts, depends, dsc
 from builder.log import BuildLog, timestamp
 from builder.problems import Interrupted, Problem, printable
 from builder.process import shown
-from builder.session import own_directories
-from builder.session.session import BUILDER, CONDITIONS, VARIABLES
-from builder.store import kept_sessions
 
 
-def build(options: BuildOptions, directories: Sequence[Path]) -> int:
+def build(options: BuildOptions, directories: Sequence[Path], stages: Callable[[Job], None] | None = None) -> int:
     """Build a source package in a session in private directories; return sbuild's exit code.
+
+    It goes through `stages`, by itself `run_stages`.
 
     Problem only before the log begins: for a .dsc that cannot be read, a base that is none.
     """
@@ -43,7 +52,7 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
     introduce(job)
     status, failed_stage = Status.SUCCESSFUL, None
     try:
-        run_stages(job)
+        (stages or run_stages)(job)
     except StageFailed as failure:
         status, failed_stage = failure.status, failure.stage
         log.line(f"\nE: {failure}")
@@ -55,7 +64,9 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
         status, failed_stage = Status.FAILED, job.stage
         log.line(f"\nE: interrupted in stage {job.stage}")
     if options.purge_session == "never" or (options.purge_session == "successful" and failed_stage is not None):
-        keep_session(job, failed_stage or "finished")
+        from builder.build import keeping
+
+        keeping.keep_sessions(job, failed_stage or "finished")
     job.summary.write(log, status, failed_stage)
     if failed_stage is not None:
         log.screen.stage(failed_stage)
@@ -65,54 +76,33 @@ def build(options: BuildOptions, directories: Sequence[Path]) -> int:
     return status.exit_code
 
 
-def keep_session(job: Job, stage: str) -> None:
-    layer = job.directory / "layer"
-    if not layer.exists():
-        return
-    try:
-        name = kept_sessions.keep(
-            layer,
-            job.directory / own_directories.NAME,
-            stem=job.stem,
-            package=f"{job.source.name} {job.source.version}",
-            base=job.options.base,
-            stage=stage,
-            made=job.summary.started,
-            build_directory=job.build_directory,
-        )
-    except OSError as error:
-        job.log.line(f"E: the session cannot be kept: {error}")
-    else:
-        job.log.line(f"\nThe session is kept: cowbuild enter {name}; cowbuild fork {name}; cowbuild discard {name}")
-
-
-def run_stages(job: Job) -> None:
+def run_stages(job: Job, purpose: Purpose | None = None) -> None:
     try:
         commands(job, "pre-build")
-        second: artifacts.Artifacts | None = None
-        with dependency_layer(job) as layers:
-            conditions = CONDITIONS[0] if job.options.twice else ()
+        with (purpose.root if purpose else dependency_layer)(job) as layers:
+            job.below = layers
+            second = begin_second(job, layers) if vary.wanted(job.options) else None
             with job.open_session(
                 job.directory,
                 layers,
-                conditions,
+                vary.first(job.options),
                 traced=job.options.trace,
                 # What is left in /tmp is in the trace's report.
                 in_union=["tmp"] if job.options.trace else [],
                 memory=job.options.build_in_memory,
             ):
                 with commands_on_failure(job, "chroot-cleanup"):
+                    if purpose:
+                        purpose.look(job)
                     if not layers:
                         get_ready(job)
                     work_in_session(job)
                     commands(job, "chroot-cleanup")
-            if job.options.twice:
-                second = build_again(job, layers)
-        deliver(job)
-        if second is not None:
-            from builder.build import twice
-
-            twice.compare(job, second)
+            deliver(job)
+            if purpose:
+                purpose.judge(job)
+            if second is not None:
+                second()
         testers.run(job)
     except StageFailed:
         commands(job, "post-build-failed")
@@ -120,17 +110,20 @@ def run_stages(job: Job) -> None:
     commands(job, "post-build")
 
 
-def build_again(job: Job, layers: Sequence[Path]) -> artifacts.Artifacts:
-    """What the same makes in a new session, under other conditions."""
-    job.log.section("Build again")
-    job.log.line(f"Conditions: {' '.join(CONDITIONS[1])}")
-    place = job.directory / "again"
-    staging = place / "artifacts"
-    staging.mkdir(parents=True)
-    fields = dict(job.summary.fields)
-    job.summary.fields["Reproducible"] = "fail: the second build did not succeed"
-    again = job.open_session(place, layers, CONDITIONS[1], memory=job.options.build_in_memory)
-    with again, commands_on_failure(job, "chroot-cleanup"):
+def begin_second(job: Job, layers: Sequence[Path]) -> Callable[[], None]:
+    """Begin the build under variations, where it can go on beside the first; what is returned compares the two."""
+    # Only felt by builds that have one.
+    from builder.build import trials, twice
+
+    second = trials.begin(job, layers, build_again)
+    return lambda: twice.compare(job, second(), layers, build_again)
+
+
+def build_again(job: Job) -> artifacts.Artifacts:
+    """What the same makes in another session, which is open."""
+    staging = job.directory / "artifacts"
+    staging.mkdir()
+    with commands_on_failure(job, "chroot-cleanup"):
         unpack(job)
         hack_version(job)
         commands(job, "starting-build")
@@ -139,7 +132,6 @@ def build_again(job: Job, layers: Sequence[Path]) -> artifacts.Artifacts:
         with job.part("fetch-artifacts", Status.ATTEMPTED):
             made = artifacts.take(job.session.root, job.place.lstrip("/"), staging)
         commands(job, "chroot-cleanup")
-    job.summary.fields = fields
     return made
 
 
@@ -231,7 +223,7 @@ def commands_on_failure(job: Job, point: str) -> Iterator[None]:
 
 def introduce(job: Job) -> None:
     package, options = job.source, job.options
-    job.log.title(f"{package.name} {package.version} ({job.architecture})", timestamp(job.summary.started))
+    job.log.title(job.title, timestamp(job.summary.started))
     fields = {
         "Package": package.name,
         "Version": package.version,
@@ -261,9 +253,8 @@ def foreign_architectures(job: Job) -> list[str]:
 def fetch_source(job: Job) -> None:
     job.log.section("Fetch source files")
     with job.part("fetch-src", Status.GIVEN_BACK):
-        fetched = job.directory / "source"
-        fetched.mkdir()
-        dsc.fetch(job.source, fetched)
+        job.sources.mkdir()
+        dsc.fetch(job.source, job.sources)
         job.log.line(f"{job.source.dsc.name}: {job.source.signature}")
         for listed in job.source.files:
             job.log.line(f"{listed.name}: {listed.size} bytes, checksum right")
@@ -327,10 +318,12 @@ def unpack(job: Job) -> None:
     with job.part("unpack", Status.GIVEN_BACK):
         job.make_place()
         with hostile_tree.directory(job.session.root, job.place.lstrip("/")) as place:
-            for file in sorted((job.directory / "source").iterdir()):
-                hostile_tree.copy_in(file, place, file.name, (BUILDER.uid, BUILDER.gid))
-        command = ("dpkg-source", "--no-check", "-x", job.source.dsc.name, job.source.directory_name)
-        job.session.run(*command, identity=BUILDER, directory=job.place, environment={"HOME": "/nonexistent"})
+            for file in sorted(job.sources.iterdir()):
+                hostile_tree.copy_in(file, place, file.name, job.owner)
+        command = ("dpkg-source", "--no-check", "-x", job.source.dsc.name, Path(job.build_directory).name)
+        job.session.run(
+            *command, identity=job.session.builder, directory=job.place, environment={"HOME": "/nonexistent"}
+        )
 
 
 def check_space(job: Job) -> None:
@@ -353,28 +346,29 @@ def hack_version(job: Job) -> None:
         distribution = base_facts.code_name(job.options.base)
         entry = rebuild.entry(job.source.name, job.source.version, distribution, job.architecture)
         put = ("sh", "-c", PUT_ON_TOP, "put-on-top", entry)
-        job.session.run(*put, identity=BUILDER, directory=job.build_directory)
+        job.session.run(*put, identity=job.session.builder, directory=job.build_directory)
         job.summary.fields["Version"] = rebuild.version(job.source.version)
         job.log.line(f"Created changelog entry for binNMU version {rebuild.version(job.source.version)}")
 
 
 def run_build(job: Job) -> None:
     options = job.options
-    variables = buildpackage.variables(options)
+    with job.part("build", Status.FAILED):
+        variables = buildpackage.variables(options, job.surroundings) | vary.fake_clock(job)
     job.log.subsection("User Environment")
-    for name, value in sorted({**VARIABLES, **variables}.items()):
+    for name, value in sorted(variables.items()):
         job.log.line(f"{name}={value}")
     job.log.subsection("dpkg-buildpackage")
-    command = buildpackage.command(options)
+    command = buildpackage.command(options, job.surroundings)
     if options.verbose:
-        job.log.line(job.session.sandbox.describe(BUILDER, network=options.network))
+        job.log.line(job.session.sandbox.describe(job.session.builder, network=options.network))
     job.log.line(f"Command: {shown(command)}")
     started = time.monotonic()
     try:
         with commands_on_failure(job, "build-failed"), job.part("build", Status.ATTEMPTED):
             job.session.run(
                 *command,
-                identity=BUILDER,
+                identity=job.session.builder,
                 network=options.network,
                 directory=job.build_directory,
                 environment=variables,
@@ -429,7 +423,7 @@ def show_artifacts(job: Job) -> None:
         # Inside: dpkg-deb reads what the build wrote, and not every machine has it.
         with job.part("package-contents", Status.ATTEMPTED):
             for what in ("--info", "--contents"):
-                job.session.run("dpkg-deb", what, package.name, identity=BUILDER, directory=job.place)
+                job.session.run("dpkg-deb", what, package.name, identity=job.session.builder, directory=job.place)
                 job.log.line()
 
 

@@ -42,6 +42,7 @@ def test_a_build_that_sorts_is_the_same_twice(work: Workplace) -> None:
     assert sorted(path.name for path in work.output.iterdir() if not path.name.endswith(".build")) == [
         *("tiny_1_amd64.buildinfo", "tiny_1_amd64.changes", "tiny_1_amd64.deb"),
         *("tiny_1_amd64.trace.html", "tiny_1_amd64.trace.json"),
+        *("tiny_1_amd64.vary.html", "tiny_1_amd64.vary.json"),
     ]
 
 

@@ -92,6 +92,14 @@ def append(directory_descriptor: int, name: str, content: bytes) -> None:
         os.write(descriptor, content)
 
 
+def prepend(directory_descriptor: int, name: str, content: bytes, limit: int) -> None:
+    """Put it before what a regular file in the root holds, `limit` bytes at most. It keeps mode and owner. OSError."""
+    rest = read(directory_descriptor, name, limit)
+    flags = os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(name, flags, dir_fd=directory_descriptor), "wb") as writer:
+        writer.write(content + rest)
+
+
 def read(directory_descriptor: int, name: str, limit: int) -> bytes:
     """What a regular file in the root holds. OSError when it is anything else, or holds more than `limit` bytes."""
     with _opened(directory_descriptor, name) as reader:

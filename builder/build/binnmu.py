@@ -34,16 +34,22 @@ class Rebuild:
     """Seconds since 1970, or a date as the changelog has it."""
     whole_entry: str | None = None
     """The changelog's new entry as it is to be, instead of all this."""
+    recorded: str | None = None
+    """The same, to the last line's end: what an earlier build had."""
+
+    @property
+    def _entry_given(self) -> str | None:
+        return self.whole_entry if self.recorded is None else self.recorded
 
     @property
     def wanted(self) -> bool:
-        given = (self.number, self.text, self.whole_entry)
+        given = (self.number, self.text, self._entry_given)
         return bool(self.suffix) or any(each is not None for each in given)
 
     def check(self) -> None:
         """Misuse where no changelog entry can be made of it."""
-        if self.whole_entry is not None:
-            self._version_of_entry()
+        if (given := self._entry_given) is not None:
+            _version_of(given)
         elif self.wanted and not self.maintainer:
             raise Misuse("A rebuild under another version needs a maintainer", "--maintainer 'NAME <ADDRESS>'")
         if self.maintainer and not MAINTAINER.fullmatch(self.maintainer):
@@ -57,20 +63,16 @@ class Rebuild:
 
     def version(self, version: str) -> str:
         """That of the rebuild. Of the number 0 nothing is seen in it."""
-        if self.whole_entry is not None:
-            return self._version_of_entry()
+        if (given := self._entry_given) is not None:
+            return _version_of(given)
         number = self.number if self.number is not None or self.text is None else 1
         return version + (f"+b{number}" if number else "") + self.suffix
-
-    def _version_of_entry(self) -> str:
-        assert self.whole_entry is not None
-        if (found := ENTRY.match(self.whole_entry.strip())) is None:
-            raise Misuse("What is given as a changelog's entry is none", "NAME (VERSION) DISTRIBUTION; urgency=low")
-        return found["version"]
 
     def entry(self, name: str, version: str, distribution: str, architecture: str) -> str:
         """The changelog's new first entry. Misuse without a maintainer, who has to answer for it."""
         self.check()
+        if self.recorded is not None:
+            return self.recorded
         if self.whole_entry is not None:
             return self.whole_entry.strip() + "\n\n"
         lines = [f"{name} ({self.version(version)}) {distribution}; urgency=low, binary-only=yes", ""]
@@ -86,3 +88,9 @@ class Rebuild:
         if SECONDS.fullmatch(moment):
             return time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(int(moment)))
         return moment
+
+
+def _version_of(entry: str) -> str:
+    if (found := ENTRY.match(entry.strip())) is None:
+        raise Misuse("What is given as a changelog's entry is none", "NAME (VERSION) DISTRIBUTION; urgency=low")
+    return found["version"]

@@ -6,13 +6,16 @@ import os
 
 from builder.build import cross
 from builder.build.job import BuildOptions
-from builder.session.session import USER_NAME
+from builder.session.surroundings import USUAL, VARIABLES, Surroundings
 
 
-def command(options: BuildOptions) -> tuple[str, ...]:
+def command(options: BuildOptions, seen: Surroundings) -> tuple[str, ...]:
     return (
         *options.before_build.split(),
-        *("dpkg-buildpackage", "--sanitize-env", "-us", "-uc", "-rfakeroot"),
+        "dpkg-buildpackage",
+        # It would set the umask, too.
+        *(["--sanitize-env"] if seen.umask == USUAL.umask else []),
+        *("-us", "-uc", "-rfakeroot"),
         *([f"--host-arch={options.host}"] if options.host else []),
         *([f"-m{options.rebuild.maintainer}"] if options.rebuild.maintainer else []),
         *([f"-e{options.uploader}"] if options.uploader else []),
@@ -28,26 +31,28 @@ def with_suffix(options: BuildOptions, stem: str) -> tuple[str, ...]:
     return tuple(f"--{kind}-option=-O../{stem}{options.file_suffix}.{kind}" for kind in ("changes", "buildinfo"))
 
 
-def variables(options: BuildOptions) -> dict[str, str]:
+def variables(options: BuildOptions, seen: Surroundings) -> dict[str, str]:
+    """The environment of a build, all of it."""
     found = {
-        "HOME": "/nonexistent",
-        "LOGNAME": USER_NAME,
-        "USER": USER_NAME,
+        **VARIABLES,
+        "HOME": seen.home,
+        "LOGNAME": seen.user_name,
+        "USER": seen.user_name,
         **(options.environment or {}),
     }
-    if build_options := _build_options(options):
+    if build_options := _build_options(options, seen.jobs or options.jobs):
         found["DEB_BUILD_OPTIONS"] = " ".join(build_options)
     if options.profiles:
         found["DEB_BUILD_PROFILES"] = " ".join(options.profiles)
     if options.host:
         found |= cross.variables(options.host)
-    return found
+    return found | dict(seen.variables)
 
 
-def _build_options(options: BuildOptions) -> list[str]:
+def _build_options(options: BuildOptions, jobs: int | None) -> list[str]:
     """The caller's own, as sbuild has them, which may say how many jobs; a cross build's tests cannot run here."""
     environment = os.environ if options.environment is None else options.environment
     given = environment.get("DEB_BUILD_OPTIONS", "nocheck" if options.host else "").split()
-    if options.jobs is not None and not any(word.startswith("parallel=") for word in given):
-        given.append(f"parallel={options.jobs}")
+    if jobs is not None and not any(word.startswith("parallel=") for word in given):
+        given.append(f"parallel={jobs}")
     return given

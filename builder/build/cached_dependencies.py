@@ -22,14 +22,16 @@ def key(job: Job, *parts: str) -> str:
 
 @contextmanager
 def kept_or_made(
-    job: Job, wanted: str, directory: Path, *, package: str, make: Callable[[], None]
+    job: Job, wanted: str, directory: Path, *, package: str, make: Callable[[], None], age: float | None = None
 ) -> Iterator[tuple[Sequence[Path], DependencyLayer | None]]:
     """The layer of a key, and what the cache knows of it where it was in there.
 
-    Where it was not, it is what `make` does to the session that is then opened in `directory`.
+    Where it was not, it is what `make` does to the session that is then opened in `directory`. `age`: the seconds for
+    which it is right, where the build's options do not say so.
     """
     options = job.options
-    age = {True: 0.0, False: float("inf"), None: options.deps_cache_age}[options.apt_update]
+    if age is None:
+        age = {True: 0.0, False: float("inf"), None: options.deps_cache_age}[options.apt_update]
     with dependency_layers.layer_in_use(wanted, age) as kept:
         if kept is not None:
             yield [kept.layer], kept

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from builder.build.job import Job
-from builder.session import own_directories
-from builder.store import kept_sessions
 
 
 def clean_up(job: Job, failed_stage: str | None, *reason: str) -> None:
@@ -16,27 +14,9 @@ def clean_up(job: Job, failed_stage: str | None, *reason: str) -> None:
         job.log.line(f"E: the build of {job.source.name} ended in stage {failed_stage}")
     purge = job.options.purge_session
     if purge == "never" or (purge == "successful" and failed_stage is not None):
-        _keep_session(job, failed_stage or "finished")
+        # Most sessions are not kept.
+        from builder.build import keeping
+
+        keeping.keep_sessions(job, failed_stage or "finished")
     else:
         job.log.line("Nothing is cleaned: the session is thrown away.")
-
-
-def _keep_session(job: Job, stage: str) -> None:
-    layer = job.directory / "layer"
-    if not layer.exists():
-        return
-    try:
-        name = kept_sessions.keep(
-            layer,
-            job.directory / own_directories.NAME,
-            stem=job.stem,
-            package=f"{job.source.name} {job.source.version}",
-            base=job.options.base,
-            stage=stage,
-            made=job.summary.started,
-            build_directory=job.build_directory,
-        )
-    except OSError as error:
-        job.log.line(f"E: the session cannot be kept: {error}")
-    else:
-        job.log.line(f"The session is kept: cowbuild enter {name}; cowbuild fork {name}; cowbuild discard {name}")

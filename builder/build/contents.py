@@ -8,7 +8,6 @@ from builder.build.job import Job
 from builder.build.summary import Status
 from builder.debian import dsc
 from builder.problems import printable
-from builder.session.session import BUILDER
 
 
 def show(job: Job) -> None:
@@ -26,7 +25,7 @@ def show(job: Job) -> None:
         # Inside: dpkg-deb reads what the build wrote, and not every machine has it.
         with job.part("package-contents", Status.ATTEMPTED):
             for what in ("--info", "--contents"):
-                job.session.run("dpkg-deb", what, package.name, identity=BUILDER, directory=job.place)
+                job.session.run("dpkg-deb", what, package.name, identity=job.session.builder, directory=job.place)
                 job.log.line()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -21,12 +22,13 @@ from builder.log import BuildLog
 from builder.problems import Misuse, Problem, Unobtainable
 from builder.process import TimedOut, logged, shown
 from builder.session import own_directories
-from builder.session.session import BUILDER, Session, opened
+from builder.session.session import Session, opened
+from builder.session.surroundings import USUAL, Surroundings
 from builder.store import dependency_layers, downloads
 
 # The same in each session, so that what records its path is the same each time.
 PLACE = "/build/reproducible-path"
-PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._-]{0,254})+")
+PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._~-]{0,254})+")
 
 
 RESOLVERS = ("apt", "null", "aptitude", "aspcud")
@@ -126,7 +128,11 @@ class BuildOptions:
     trace: bool = False
     """Report what was used of what is installed."""
     twice: bool = False
-    """Build again under other conditions, and compare."""
+    """Build again with directories in another order, and compare."""
+    vary: tuple[str, ...] = ()
+    """Build again under these variations (vary.py), and compare."""
+    bisect: bool = False
+    """Where that makes a difference, find out which variations do."""
     log_file: bool = True
     log_directory: Path | None = None
     """Where it goes that is not to lie beside the artifacts."""
@@ -143,7 +149,7 @@ class BuildOptions:
     @property
     def layered(self) -> bool:
         """Whether the build is in a session of its own, on top of the one that its dependencies were installed in."""
-        return self.trace or self.twice
+        return self.trace or self.twice or bool(self.vary) or self.bisect
 
     @property
     def cached(self) -> bool:
@@ -189,10 +195,24 @@ class Job:
         self.architecture = options.host or self.build_architecture
         self._session: Session | None = None
         self._in_union: Collection[str] = ()
+        self.sources = self.directory / "source"
+        """Where the source package is, checked."""
+        self.below: Sequence[Path] = ()
+        """The frozen layers that the session stands on."""
+        self.second: Path | None = None
+        """The directory of the build under variations."""
+        self.surroundings = USUAL
         self.stage = "create-session"
         self.result: artifacts.Artifacts | None = None
         self.wanted = WantedPackages("", "")
         """The build dependencies, once they are to be installed."""
+
+    def another(self, directory: Path, log: BuildLog, surroundings: Surroundings) -> Job:
+        """The same build once more, in a directory of its own; the source is not fetched again."""
+        other = copy.copy(self)
+        other.directory, other.log, other.surroundings = directory, log, surroundings
+        other.summary, other.result, other._session = Summary(), None, None
+        return other
 
     @contextmanager
     def part(self, stage: str, status: Status) -> Iterator[None]:
@@ -238,6 +258,11 @@ class Job:
         return f"{self._name_and_version}_{for_what}"
 
     @property
+    def title(self) -> str:
+        """What is built, for people."""
+        return f"{self.source.name} {self.source.version} ({self.architecture})"
+
+    @property
     def session(self) -> Session:
         assert self._session is not None, "only while the session is open"
         return self._session
@@ -247,7 +272,7 @@ class Job:
         self,
         directory: Path,
         layers: Sequence[Path] = (),
-        conditions: Sequence[str] = (),
+        surroundings: Surroundings = USUAL,
         *,
         traced: bool = False,
         in_union: Collection[str] = (),
@@ -268,11 +293,11 @@ class Job:
                         self.log,
                         layers,
                         traced=traced,
-                        conditions=conditions,
+                        surroundings=surroundings,
                         memory=memory,
                     )
                 )
-                self._work_in(session, IN_UNION if conditions else {*in_union, *self.options.in_union})
+                self._work_in(session, IN_UNION if surroundings.conditions else {*in_union, *self.options.in_union})
                 self._make_plain("tmp", own_directories.TEMPORARY)
             yield
 
@@ -287,11 +312,11 @@ class Job:
     @property
     def place(self) -> str:
         """Where the source and what is made of it lie, in the session."""
-        return self.options.build_place
+        return self.surroundings.place or self.options.build_place
 
     def make_place(self) -> None:
         """Make the directory for the source and what is made of it, in the session, for the builder."""
-        hostile_tree.make_directory(self.session.root, self.place.lstrip("/"), (BUILDER.uid, BUILDER.gid))
+        hostile_tree.make_directory(self.session.root, self.place.lstrip("/"), self.owner)
         self._make_plain("build", self.place)
 
     @property
@@ -305,6 +330,12 @@ class Job:
     @property
     def distribution(self) -> str:
         return self.options.distribution or base_facts.code_name(self.options.base)
+
+    @property
+    def owner(self) -> tuple[int, int]:
+        """Whose the files of the build are."""
+        builder = self.session.builder
+        return builder.uid, builder.gid
 
     def run_commands(self, point: str) -> None:
         """Run the user's commands for a point of the build. Problem when one fails; those after it are not run."""
@@ -362,9 +393,7 @@ def check_request(options: BuildOptions) -> None:
     if not os.access(options.output, os.W_OK | os.X_OK):
         raise Misuse(f"The output directory {options.output} may not be written to", "--output DIR")
     if not PLACE_ALLOWED.fullmatch(options.build_place) or options.build_place.split("/")[1] in ("dev", "proc", "sys"):
-        raise Misuse(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ - /")
-    if options.layered and options.purge_session != "always":
-        raise Misuse("With --trace or --twice no session can be kept", "Leave out --purge-session")
+        raise Misuse(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ ~ - /")
     if options.build_in_memory and options.purge_session != "always":
         raise Misuse("With --build-in-memory no session can be kept", "Leave out --purge-session")
     if options.host is not None and {"piuparts", "autopkgtest"} & {test.program for test in options.tests}:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from builder.build.job import Job
-from builder.session.session import BUILDER
 
 # The file is written as dpkg-genchanges prints it, beside the build's own.
 MAKE = 'dpkg-genchanges --build=source "$@" > ../"$0"'
@@ -21,5 +20,5 @@ def add(job: Job) -> None:
     ]
     version = job.made_stem.rpartition("_")[0]
     name = f"{version}_source.changes"
-    job.session.run("sh", "-ec", MAKE, name, *words, identity=BUILDER, directory=job.build_directory)
+    job.session.run("sh", "-ec", MAKE, name, *words, identity=job.session.builder, directory=job.build_directory)
     job.result = job.result.with_text(job.session.root, job.place.lstrip("/"), name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 
@@ -25,24 +25,31 @@ from builder.build import (
     resolvers,
     source_only,
     testers,
+    vary,
 )
 from builder.build.binnmu import PUT_ON_TOP
 from builder.build.job import BuildOptions, Job
 from builder.build.outputs import Names
+from builder.build.purpose import Purpose
 from builder.build.summary import StageFailed, Status
 from builder.build.update_chroot import bring_up_to_date, is_wanted
 from builder.debian import architectures, base_facts, depends, dsc
 from builder.log import BuildLog, timestamp
 from builder.problems import Interrupted, Problem
 from builder.process import shown
-from builder.session.session import BUILDER, CONDITIONS, VARIABLES
 from cowfs import __version__
 
 
-def build(options: BuildOptions, directories: Sequence[Path], show: screen.Screen | None = None) -> int:
+def build(
+    options: BuildOptions,
+    directories: Sequence[Path],
+    *,
+    show: screen.Screen | None = None,
+    stages: Callable[[Job], None] | None = None,
+) -> int:
     """Build a source package in a session in private directories; return sbuild's exit code.
 
-    Its log is shown on `show`, else as the options say.
+    It goes through `stages`, by itself `run_stages`. Its log is shown on `show`, else as the options say.
 
     Problem only before the log begins: for a .dsc that cannot be read, a base that is none.
     """
@@ -55,7 +62,7 @@ def build(options: BuildOptions, directories: Sequence[Path], show: screen.Scree
     introduce(job)
     status, failed_stage = Status.SUCCESSFUL, None
     try:
-        run_stages(job)
+        (stages or run_stages)(job)
     except StageFailed as failure:
         status, failed_stage = failure.status, failure.stage
         log.screen.reason(f"{failure.stage}: {failure}")
@@ -74,44 +81,50 @@ def build(options: BuildOptions, directories: Sequence[Path], show: screen.Scree
     return 1 if status is Status.SKIPPED and options.for_wanna_build else status.exit_code
 
 
-def run_stages(job: Job) -> None:
+def run_stages(job: Job, purpose: Purpose | None = None) -> None:
     in_session = hooks.reach_into_session(job.options.commands, "pre-build")
     with post_build_failed_commands(job):
         if not in_session:
             commands(job, "pre-build")
-        with dependency_layer(job) as layers:
-            conditions = CONDITIONS[0] if job.options.twice else ()
+        with (purpose.root if purpose else dependency_layer)(job) as layers:
+            job.below = layers
+            second = begin_second(job, layers) if vary.wanted(job.options) else None
             with job.open_session(
                 job.directory,
                 layers,
-                conditions,
+                vary.first(job.options),
                 traced=job.options.trace,
                 # What is left in /tmp is in the trace's report.
                 in_union=["tmp"] if job.options.trace else [],
                 memory=job.options.build_in_memory,
             ):
                 with commands_on_failure(job, "chroot-cleanup"):
+                    if purpose:
+                        purpose.look(job)
                     if not layers:
                         get_ready(job, first=in_session)
                     work_in_session(job)
                     commands(job, "chroot-cleanup")
-                if not job.options.twice:
-                    finish(job)
-            if job.options.twice:
-                finish(job, second=build_again(job, layers))
+                if second is None:
+                    finish(job, purpose)
+            if second is not None:
+                finish(job, purpose, second)
 
 
-def build_again(job: Job, layers: Sequence[Path]) -> artifacts.Artifacts:
-    """What the same makes in a new session, under other conditions."""
-    job.log.section("Build again")
-    job.log.line(f"Conditions: {' '.join(CONDITIONS[1])}")
-    place = job.directory / "again"
-    staging = place / "artifacts"
-    staging.mkdir(parents=True)
-    fields = dict(job.summary.fields)
-    job.summary.fields["Reproducible"] = "fail: the second build did not succeed"
-    again = job.open_session(place, layers, CONDITIONS[1], memory=job.options.build_in_memory)
-    with again, commands_on_failure(job, "chroot-cleanup"):
+def begin_second(job: Job, layers: Sequence[Path]) -> Callable[[], None]:
+    """Begin the build under variations, where it can go on beside the first; what is returned compares the two."""
+    # Only felt by builds that have one.
+    from builder.build import trials, twice
+
+    second = trials.begin(job, layers, build_again)
+    return lambda: twice.compare(job, second(), layers, build_again)
+
+
+def build_again(job: Job) -> artifacts.Artifacts:
+    """What the same makes in another session, which is open."""
+    staging = job.directory / "artifacts"
+    staging.mkdir()
+    with commands_on_failure(job, "chroot-cleanup"):
         unpack(job)
         hack_version(job)
         commands(job, "starting-build")
@@ -120,7 +133,6 @@ def build_again(job: Job, layers: Sequence[Path]) -> artifacts.Artifacts:
         with job.part("fetch-artifacts", Status.ATTEMPTED):
             made = artifacts.take(job.session.root, job.place.lstrip("/"), staging)
         commands(job, "chroot-cleanup")
-    job.summary.fields = fields
     return made
 
 
@@ -152,13 +164,13 @@ def dependency_layer(job: Job) -> Iterator[Sequence[Path]]:
         yield below
 
 
-def finish(job: Job, second: artifacts.Artifacts | None = None) -> None:
-    """Give out what was made, and have it looked at; the session is still there."""
+def finish(job: Job, purpose: Purpose | None, compare: Callable[[], None] | None = None) -> None:
+    """Give out what was made, and have it looked at; the session is still there where nothing is compared."""
     deliver(job)
-    if second is not None:
-        from builder.build import twice
-
-        twice.compare(job, second)
+    if purpose:
+        purpose.judge(job)
+    if compare is not None:
+        compare()
     testers.run(job)
     commands(job, "post-build")
 
@@ -238,7 +250,7 @@ def commands_on_failure(job: Job, point: str) -> Iterator[None]:
 def introduce(job: Job) -> None:
     package, options = job.source, job.options
     job.log.line(f"cowbuild (cowfs {__version__})\n")
-    job.log.title(f"{package.name} {package.version} ({job.architecture})", timestamp(job.summary.started))
+    job.log.title(job.title, timestamp(job.summary.started))
     fields = {
         "Package": package.name,
         "Version": package.version,
@@ -270,9 +282,8 @@ def foreign_architectures(job: Job) -> list[str]:
 def fetch_source(job: Job) -> None:
     job.log.section("Fetch source files")
     with job.part("fetch-src", Status.GIVEN_BACK):
-        fetched = job.directory / "source"
-        fetched.mkdir()
-        dsc.fetch(job.source, fetched)
+        job.sources.mkdir()
+        dsc.fetch(job.source, job.sources)
         job.log.line(f"{job.source.dsc.name}: {job.source.signature}")
         for listed in job.source.files:
             job.log.line(f"{listed.name}: {listed.size} bytes, checksum right")
@@ -341,10 +352,12 @@ def unpack(job: Job) -> None:
     with job.part("unpack", Status.GIVEN_BACK):
         job.make_place()
         with hostile_tree.directory(job.session.root, job.place.lstrip("/")) as place:
-            for file in sorted((job.directory / "source").iterdir()):
-                hostile_tree.copy_in(file, place, file.name, (BUILDER.uid, BUILDER.gid))
+            for file in sorted(job.sources.iterdir()):
+                hostile_tree.copy_in(file, place, file.name, job.owner)
         command = ("dpkg-source", "--no-check", "-x", job.source.dsc.name, job.source_directory)
-        job.session.run(*command, identity=BUILDER, directory=job.place, environment={"HOME": "/nonexistent"})
+        job.session.run(
+            *command, identity=job.session.builder, directory=job.place, environment={"HOME": "/nonexistent"}
+        )
 
 
 def check_space(job: Job) -> None:
@@ -367,28 +380,32 @@ def hack_version(job: Job) -> None:
     with job.part("hack-binNMU", Status.FAILED):
         entry = rebuild.entry(job.source.name, job.source.version, job.distribution, job.architecture)
         put = ("sh", "-c", PUT_ON_TOP, "put-on-top", entry)
-        job.session.run(*put, identity=BUILDER, directory=job.build_directory)
+        job.session.run(*put, identity=job.session.builder, directory=job.build_directory)
         job.summary.fields["Version"] = rebuild.version(job.source.version)
         job.log.line(f"Created changelog entry for binNMU version {rebuild.version(job.source.version)}")
 
 
 def run_build(job: Job) -> None:
     options = job.options
-    variables = buildpackage.variables(options)
+    with job.part("build", Status.FAILED):
+        variables = buildpackage.variables(options, job.surroundings) | vary.fake_clock(job)
     job.log.subsection("User Environment")
-    for name, value in sorted({**VARIABLES, **variables}.items()):
+    for name, value in sorted(variables.items()):
         job.log.line(f"{name}={value}")
     job.log.subsection("dpkg-buildpackage")
-    command = (*buildpackage.command(options), *buildpackage.with_suffix(options, job.made_stem))
+    command = (
+        *buildpackage.command(options, job.surroundings),
+        *buildpackage.with_suffix(options, job.made_stem),
+    )
     if options.verbose:
-        job.log.line(job.session.sandbox.describe(BUILDER, network=options.network))
+        job.log.line(job.session.sandbox.describe(job.session.builder, network=options.network))
     job.log.line(f"Command: {shown(command)}")
     started = time.monotonic()
     try:
         with commands_on_failure(job, "build-failed"), job.part("build", Status.ATTEMPTED):
             job.session.run(
                 *command,
-                identity=BUILDER,
+                identity=job.session.builder,
                 network=options.network,
                 directory=job.build_directory,
                 environment=variables,

@@ -20,7 +20,8 @@ from builder.build.job import Job, Test
 from builder.build.summary import StageFailed, Status
 from builder.debian.base_facts import code_name
 from builder.process import shown
-from builder.session.session import BUILDER, USER_NAME, How
+from builder.session.session import How
+from builder.session.surroundings import BUILDER, USER_NAME
 
 # piuparts tests in a chroot that schroot gives it. This is all of schroot that it asks for.
 SCHROOT = """#!/bin/sh
@@ -154,7 +155,7 @@ def _install(job: Job, program: str) -> None:
 
 def _copy_in(job: Job) -> None:
     assert job.result is not None
-    files = {path.name: path for path in (job.directory / "source").iterdir()}
+    files = {path.name: path for path in job.sources.iterdir()}
     files |= {name: job.result.directory / name for name in job.result.names}
     with hostile_tree.directory(job.session.root, job.place.lstrip("/")) as place:
         for name, path in sorted(files.items()):

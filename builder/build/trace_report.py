@@ -36,10 +36,9 @@ def traced(job: Job, request: WantedPackages) -> Iterator[None]:
         job.log.section("Trace")
         for line in table(found, job.place):
             job.log.line(line)
-        title = f"{job.source.name} {job.source.version} ({job.architecture})"
         documents = {
-            "json": json.dumps({"package": title, **usage.as_json(found)}, indent=1) + "\n",
-            "html": page.page(title, found, job.place),
+            "json": json.dumps({"package": job.title, **usage.as_json(found)}, indent=1) + "\n",
+            "html": page.page(job.title, found, job.place),
         }
         for ending, text in documents.items():
             wanted = job.options.output / f"{job.stem}.trace.{ending}"

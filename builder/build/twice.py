@@ -1,89 +1,98 @@
-"""`cowbuild build --twice`: whether the second build, under other conditions, made the same."""
+"""`cowbuild build --twice` and `--vary`: whether the second build, under other conditions, made the same."""
 
 from __future__ import annotations
 
-import filecmp
-import os
-import shutil
-from contextlib import suppress
+import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
-from builder import hostile_tree
-from builder.build import outputs
+from builder.build import comparison, reports, trials, vary
 from builder.build.artifacts import Artifacts
 from builder.build.job import Job
 from builder.build.summary import StageFailed, Status
-from builder.process import TimedOut, logged, shown
+from builder.build.trials import Attempt, Make
+from builder.verdict.findings import Artifact, Findings, Verdict, trial_table
 
 STAGE = "reproducible"
 
-# They say when and from which files it was built, so they differ in any case.
-NOT_COMPARED = (".changes", ".buildinfo")
 
-_DIFFOSCOPE_WITHIN = 600.0
-
-
-def compare(job: Job, second: Artifacts) -> None:
+def compare(job: Job, done: Attempt, layers: Sequence[Path], make: Make) -> None:
     """Say what differs. What the second build made otherwise, and how, is put beside the artifacts. StageFailed."""
     assert job.result is not None
+    job.second = done.directory
+    job.log.section("Build again")
+    names = vary.wanted(job.options)
+    job.log.line(f"Varied: {' '.join(names)}")
+    for note in (notes := vary.notes(job.options, job.build_architecture)):
+        job.log.line(f"W: {note}")
+    trials.copy_log(job, done)
+    if done.failure is not None:
+        job.summary.fields["Reproducible"] = "fail: the second build did not succeed"
+        if not job.options.bisect:
+            raise done.failure
+    findings = Findings(job.title, varied=names, notes=notes)
+    with job.part(STAGE, Status.FAILED):
+        if done.made is not None:
+            _judge(job, done.made, findings)
+        if job.options.bisect and (done.failure is not None or not findings.reproduced):
+            trials.bisect(job, layers, make, findings)
+            _conclude(job, findings)
+        reports.write(job, findings, "vary")
+    if done.failure is not None:
+        raise done.failure
+    if not findings.reproduced:
+        worst = next(each.name for each in findings.artifacts if each.verdict is not Verdict.REPRODUCED)
+        raise StageFailed(STAGE, Status.ATTEMPTED, f"Under other conditions the build makes another {worst}")
+
+
+def _judge(job: Job, second: Artifacts, findings: Findings) -> None:
+    assert job.result is not None
     first = job.result
-    names = differing(first, second)
+    names = comparison.differing(first, second)
     job.log.section("Comparison")
     if not names:
         job.log.line("Both builds made the same, byte by byte.")
         job.summary.fields["Reproducible"] = "pass"
-        return
-    job.log.line("Not the same, or made by one of the builds only:")
-    for name in names:
-        job.log.line(f"  {name}")
-    job.summary.fields["Reproducible"] = f"fail: {' '.join(names)}"
-    with job.part(STAGE, Status.FAILED):
-        kept = _keep(job, second, names)
-        job.log.line(f"What the second build made: {kept}")
-        _explain(job, first, second, names)
-    raise StageFailed(STAGE, Status.ATTEMPTED, f"Under other conditions the build makes another {names[0]}")
+    else:
+        job.log.line("Not the same, or made by one of the builds only:")
+        for name in names:
+            job.log.line(f"  {name}")
+        job.summary.fields["Reproducible"] = f"fail: {' '.join(names)}"
+        theirs = [name for name in names if name in second.names]
+        wanted = job.options.output / f"{job.stem}.second"
+        job.log.line(f"What the second build made: {comparison.keep(second.directory, theirs, wanted, second.made)}")
+    compared = {*first.names, *second.names}
+    for name in sorted(name for name in compared if not name.endswith(comparison.NOT_COMPARED)):
+        findings.artifacts.append(_artifact(job, first, second, name, differs=name in names))
 
 
-def differing(first: Artifacts, second: Artifacts) -> list[str]:
-    """The names of the files that are not in both, byte by byte the same."""
-    names = {name for name in (*first.names, *second.names) if not name.endswith(NOT_COMPARED)}
-    common = names & set(first.names) & set(second.names)
-    same, _, _ = filecmp.cmpfiles(first.directory, second.directory, common, shallow=False)
-    return sorted(names - set(same))
+def _artifact(job: Job, first: Artifacts, second: Artifacts, name: str, *, differs: bool) -> Artifact:
+    there = first.directory / name if name in first.names else second.directory / name
+    size, sha256 = there.stat().st_size, _digest(there)
+    if not differs:
+        return Artifact(name, Verdict.REPRODUCED, size, sha256, size, sha256)
+    if name not in first.names or name not in second.names:
+        return Artifact(name, Verdict.MISSING, size, sha256)
+    made = second.directory / name
+    return Artifact(
+        *(name, Verdict.DIFFERENT, size, sha256, made.stat().st_size, _digest(made)),
+        *comparison.explain(job, there, made),
+    )
 
 
-def _keep(job: Job, second: Artifacts, names: list[str]) -> Path:
-    """Put the second build's files of these names beside the artifacts, and say where. Problem."""
-    wanted = job.options.output / f"{job.stem}.second"
-    # Not there, or something else than what an earlier build left.
-    with suppress(OSError), hostile_tree.directory(wanted, "") as place:
-        there = hostile_tree.names(place)
-        if all(second.made.fits(name) and hostile_tree.is_file(place, name) for name in there):
-            for name in there:
-                os.unlink(name, dir_fd=place)
-            wanted.rmdir()
-    kept = outputs.fresh_directory(wanted)
-    outputs.put(second.directory, [name for name in names if name in second.names], kept)
-    return kept
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _explain(job: Job, first: Artifacts, second: Artifacts, names: list[str]) -> None:
-    if shutil.which("diffoscope") is None:
-        job.log.line("Where diffoscope is installed, it is asked what the difference is.")
-        return
-    for name in names:
-        if name not in first.names or name not in second.names:
-            continue
-        report = job.directory / f"{name}.diffoscope.html"
-        command = ("diffoscope", "--html", report, first.directory / name, second.directory / name)
-        try:
-            code = logged(command, job.log, time_limit=_DIFFOSCOPE_WITHIN)
-        except TimedOut as problem:
-            job.log.line(f"E: {shown(command[:1])}: {problem}")
-            continue
-        if code != 1:  # it found the difference
-            job.log.line(f"E: diffoscope failed with exit code {code}")
-            continue
-        text = report.read_text(encoding="utf-8", errors="replace")
-        written = outputs.put_text(text, job.options.output / report.name, mark=b'content="diffoscope"')
-        job.log.line(f"What differs: {written}")
+def _conclude(job: Job, findings: Findings) -> None:
+    job.log.section("Variations")
+    for line in trial_table(findings.trials):
+        job.log.line(line)
+    job.log.line()
+    for some in findings.sets:
+        job.log.line(f"It depends on: {' with '.join(some)}")
+    for note in findings.notes:
+        job.log.line(note)
+    told = "; ".join(" with ".join(some) for some in findings.sets)
+    job.summary.fields["Depends-On"] = told or "nothing that was varied"

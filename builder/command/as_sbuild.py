@@ -121,7 +121,7 @@ def _build(arguments: argparse.Namespace, inside: Inside) -> int:
                 apt.machine_suite() if suite == "unknown" else suite,
             )
             record = meaning.build_options(asked, dsc, tree)
-            code = stages.build(record, inside.directories, show)
+            code = stages.build(record, inside.directories, show=show)
         except Unobtainable as problem:
             return early_end.write(asked, show, "fetch-src", Status.GIVEN_BACK, problem)
     made = inside.directory / "artifacts"

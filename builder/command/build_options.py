@@ -14,6 +14,7 @@ from typing import Any
 from builder.build import cross, hooks, obtain
 from builder.build.binnmu import Rebuild
 from builder.build.job import PLACE, PURGE, TESTERS, BuildOptions, Test
+from builder.build.vary import VARIATIONS
 from builder.command.arguments import HALF_OF_MEMORY, YES_OR_NO, comma_list, path, path_of
 from builder.debian import architectures
 from builder.store import dependency_layers, downloads
@@ -87,17 +88,7 @@ def _add_dependencies(group: argparse._ArgumentGroup) -> None:
         default=[],
         help="or a directory",
     )
-    group.add_argument(
-        "--extra-repository",
-        dest="extra_repositories",
-        metavar="LINE",
-        action="append",
-        default=[],
-        help="as in sources.list",
-    )
-    group.add_argument(
-        "--extra-repository-key", dest="extra_keys", metavar="FILE", type=path, action="append", default=[]
-    )
+    add_repositories(group)
     group.add_argument("--deps-cache", action=YES_OR_NO, default=True, help="keep installed dependencies for later")
     group.add_argument(
         "--deps-cache-age",
@@ -164,7 +155,33 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--silence-limit", metavar="SECONDS", type=float, help="for the build stage to say nothing")
     group.add_argument("--purge-session", choices=PURGE, default="always", help="else it is kept: cowbuild sessions")
     group.add_argument("--trace", action="store_true", help="report which dependencies were used, and what else")
-    group.add_argument("--twice", action="store_true", help="build again under other conditions, and compare")
+    add_variations(group)
+
+
+def add_repositories(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--extra-repository",
+        dest="extra_repositories",
+        metavar="LINE",
+        action="append",
+        default=[],
+        help="as in sources.list",
+    )
+    group.add_argument(
+        "--extra-repository-key", dest="extra_keys", metavar="FILE", type=path, action="append", default=[]
+    )
+
+
+def add_variations(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--twice", action="store_true", help="build again, directories in another order, and compare")
+    group.add_argument(
+        "--vary",
+        metavar="V,V",
+        type=comma_list,
+        default=(),
+        help=f"build again under variations, and compare: all, names, +name, -name; of: {' '.join(VARIATIONS)}",
+    )
+    group.add_argument("--bisect", action="store_true", help="find out which variations matter; without --vary: of all")
 
 
 def _add_tests(group: argparse._ArgumentGroup) -> None:

@@ -37,7 +37,7 @@ COMMANDS = {
 }
 """What building runs on the machine -> its Debian package."""
 MORE_COMMANDS = {
-    "diffoscope": ("diffoscope-minimal", "--twice says only which files differ, not what in them"),
+    "diffoscope": ("diffoscope-minimal", "--vary and rebuild say only which files differ, not what in them"),
     "autopkgtest": ("autopkgtest", "--run-autopkgtest does not work"),
 }
 NETWORK_CARRIERS = ("pasta", "slirp4netns")

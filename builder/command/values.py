@@ -78,6 +78,16 @@ def _own_directory(text: str) -> str | None:
     return None if text in IN_UNION else f"must be {' or '.join(IN_UNION)}, not {text!r}"
 
 
+def _variation(text: str) -> str | None:
+    from builder.build import vary
+
+    try:
+        vary.chosen([text])
+    except Misuse as wrong:
+        return f"must be variations: {wrong}. {wrong.hint}"
+    return None
+
+
 _suite = _matching(r"[A-Za-z0-9][A-Za-z0-9+._/-]*", "the name of a release")
 
 CHECKS: Mapping[str, Callable[[Any], str | None]] = {
@@ -90,6 +100,7 @@ CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     # A namespace may be in it (https://wiki.debian.org/BuildProfileSpec).
     "profiles": _matching(r"[a-z0-9][a-z0-9+.-]*", "the name of a build profile"),
     "mirror": _matching(r"[a-z][a-z0-9+.-]*:\S+", "an address as in sources.list"),
+    "vary": _variation,
     "quota": _matching(r"(?=.*\d)(?i:(\d+[KMGT]?(i?B)?)?([,:]\d*)?)", "as 4G, 4G,100000 or ,100000"),
     "in_union": _own_directory,
     "build_in_memory": _matching(r"[1-9]\d{0,11}[KMGTkmgt]?|[1-9]\d?%|100%", "as 4G or 50%"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.command import base_verbs, build_verb, other_verbs, sbuild_verb, session_verbs
+from builder.command import base_verbs, build_verb, other_verbs, rebuild_verb, sbuild_verb, session_verbs
 from builder.command.verb import Verb, no_arguments
 
 VERBS = (
@@ -14,6 +14,15 @@ VERBS = (
         build_verb.build,
         usage=build_verb.USAGE,
         description=build_verb.DESCRIPTION,
+        quiet_inside=True,
+    ),
+    Verb(
+        ("rebuild",),
+        "build again what a .buildinfo tells of, and compare",
+        rebuild_verb.add_rebuild,
+        rebuild_verb.check_rebuild,
+        rebuild_verb.work_rebuild,
+        description=rebuild_verb.DESCRIPTION,
         quiet_inside=True,
     ),
     Verb(

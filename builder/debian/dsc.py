@@ -76,7 +76,7 @@ def read(dsc: Path) -> SourcePackage:
         raise Problem(f"Cannot read {dsc}: {error.strerror or error}") from None
     if len(text) > TEXT_LIMIT:
         raise Problem(f"{dsc} is not a .dsc file: it has more than {TEXT_LIMIT} bytes")
-    signature = _check_signature(dsc, text)
+    signature = check_signature(dsc, text)
     said = fields(text, dsc.name)
     for needed in ("Source", "Version", "Architecture"):
         if needed not in said:
@@ -161,7 +161,7 @@ def fetch(source: SourcePackage, target: Path) -> None:
             raise Problem(f"{listed.name} is not the file that {source.dsc.name} lists: its checksum or size is wrong")
 
 
-def _check_signature(dsc: Path, text: bytes) -> str:
+def check_signature(dsc: Path, text: bytes) -> str:
     """Say in words who signed it. Problem when there is a signature and it is wrong."""
     begin = b"-----BEGIN PGP SIGNED MESSAGE-----"
     if begin not in text:

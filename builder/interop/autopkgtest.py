@@ -20,7 +20,7 @@ from builder.debian.base_facts import architecture
 from builder.problems import Problem, tell
 from builder.session import held
 from builder.session.sandbox import Sandbox
-from builder.session.session import VARIABLES
+from builder.session.surroundings import VARIABLES
 from builder.store import bases
 
 LIBRARY = "/usr/share/autopkgtest/lib"
@@ -39,7 +39,7 @@ class Testbed:
         tree = bases.find(base)
         self._sandbox = Sandbox(
             tree,
-            personality=architectures.personality(architecture(tree)),
+            started_with=architectures.personality(architecture(tree)),
             environment={**VARIABLES, "HOME": "/root"},
         )
         self._holder: subprocess.Popen[bytes] | None = None

@@ -178,14 +178,14 @@ def _command(kept: KeptSession, arguments: argparse.Namespace) -> list[str]:
     """What runs the command in a session. Problem."""
     holder = held.holder_of(kept)
     environment = arguments.environment if arguments.preserve_environment else _usual_environment()
-    sandbox = Sandbox(Path(kept.base), personality=holder.personality, environment=environment)
+    sandbox = Sandbox(Path(kept.base), started_with=holder.personality, environment=environment)
     identity = _identity(sandbox, holder.process, arguments.user or pwd.getpwuid(os.getuid()).pw_name)
     before = sandbox.beside(holder.process, identity, network=identity == ROOT or arguments.enable_network)
     return [*before, *IN_DIRECTORY, arguments.directory, *(arguments.words or ["/bin/sh", "-l"])]
 
 
 def _usual_environment() -> dict[str, str]:
-    from builder.session.session import VARIABLES
+    from builder.session.surroundings import VARIABLES
 
     return {**VARIABLES, "HOME": "/"}
 

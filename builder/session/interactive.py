@@ -13,7 +13,7 @@ from builder.log import BuildLog
 from builder.problems import Problem
 from builder.session import own_directories
 from builder.session.sandbox import ROOT
-from builder.session.session import BUILDER, Session, opened
+from builder.session.session import Session, opened
 from builder.store import bases, dependency_layers
 from builder.store.kept_sessions import KeptSession
 
@@ -97,7 +97,7 @@ def work_in(
     with bases.base_in_use(name) as tree, opened(tree, directory, log) as session:
         if "tmp" not in in_union:
             own_directories.add(session.root, session.own, own_directories.TEMPORARY)
-        code = session.interactive(command, identity=BUILDER if as_builder else ROOT, network=network)
+        code = session.interactive(command, identity=session.builder if as_builder else ROOT, network=network)
         if save and code == 0:
             made = _copied(session, directory)
     if made is not None:
@@ -115,12 +115,12 @@ def enter(kept: KeptSession, command: Sequence[str], directory: Path, *, changin
     """
     place = os.path.dirname(kept.build_directory)
     own = own_directories.kept(kept.own, place)
-    layers = [] if changing else [*([kept.own] if own else []), kept.layer]
+    layers = [*([] if changing else [*([kept.own] if own else []), kept.layer]), *kept.below]
     writing = kept.layer if changing else None
     with opened(Path(kept.base), directory, BuildLog(), layers, writing=writing) as session:
         if changing:
             own_directories.bind_again(session.root, kept.own, own)
-        identity = BUILDER if as_builder else ROOT
+        identity = session.builder if as_builder else ROOT
         return session.interactive(command, identity=identity, network=True, directory=kept.build_directory)
 
 

@@ -127,7 +127,7 @@ export PATH=/usr/sbin:/usr/bin:/sbin:/bin
 IFS=$(printf '\\054')
 kept=$(set -- -all {kept}; echo "$*")
 [ /proc/self/ns/user -ef /proc/{process}/ns/user ] && user= || user=--user
-exec {personality} nsenter --target {process} $user --mount --pid --ipc --uts --net --cgroup --root=/ --wd=/ -- \\
+exec {started_with} nsenter --target {process} $user --mount --pid --ipc --uts --net --cgroup --root=/ --wd=/ -- \\
     {network} setpriv --bounding-set="$kept" --inh-caps=-all {privileges} -- chroot {identity} /proc/{process}/root "$@"
 """
 
@@ -139,7 +139,8 @@ ENTER = """
 shift 2
 mount -n --move . /
 status=0
-{personality} setpriv {privileges} -- chroot {identity} . "$@" || status=$?
+umask {umask}
+{started_with} setpriv {privileges} -- chroot {identity} . "$@" || status=$?
 exit "$status"
 """
 
@@ -171,7 +172,13 @@ class Sandbox:
 
     root: Path
     hostname: str = "cowbuild"
-    personality: str = ""
+    started_with: str = ""
+    """Words before every command, for the shell: its personality, its processors."""
+    domain: str = ""
+    """The name of the NIS domain; none is the machine's."""
+    umask: str = "022"
+    clock_ahead: int = 0
+    """Seconds by which the clocks that count from the machine's start are ahead of the machine's."""
     environment: Mapping[str, str] = field(default_factory=dict)
 
     def command(
@@ -193,6 +200,8 @@ class Sandbox:
         # Slave: what is unmounted on the machine is unmounted here, too, and its daemon ends.
         namespaces = ["--mount", "--propagation=slave", "--pid", "--ipc", "--uts", "--cgroup"]
         namespaces += [*([] if network else ["--net"]), "--fork", "--kill-child"]
+        if self.clock_ahead:
+            namespaces += ["--time", f"--monotonic={self.clock_ahead}", f"--boottime={self.clock_ahead}"]
         variables = [f"{name}={value}" for name, value in {**self.environment, **(environment or {})}.items()]
         script = self.describe(identity, network=network, nested=nested)
         # coreutils' `env` in the root may be older than --chdir, and a shell is what every root has.
@@ -208,6 +217,8 @@ class Sandbox:
         kept = ",".join(f"+{name}" for name in ROOT_CAPABILITIES)
         privileges = f"--bounding-set=-all,{kept} --inh-caps=-all {identity.privileges}"
         steps = [START, FURNISH_SCRIPT]
+        if self.domain:
+            steps.append(f"domainname {shlex.quote(self.domain)}\n")
         if not network:
             steps.append(NETWORK_SCRIPT)
         if identity == ROOT:
@@ -215,7 +226,8 @@ class Sandbox:
         if nested is not None:
             furnish = FURNISH_SCRIPT + PROTECT_PROC_SCRIPT
             steps.append(NESTED_SCRIPT.format(root=shlex.quote(str(nested)), furnish=furnish))
-        steps.append(ENTER.format(personality=self.personality, privileges=privileges, identity=identity.names))
+        before = {"umask": self.umask, "started_with": self.started_with}
+        steps.append(ENTER.format(**before, privileges=privileges, identity=identity.names))
         return "".join(steps)
 
     def beside(self, process: int, identity: Identity = ROOT, *, network: bool = True) -> list[str]:
@@ -225,7 +237,7 @@ class Sandbox:
         """
         script = BESIDE_SCRIPT.format(
             kept=" ".join(f"+{name}" for name in ROOT_CAPABILITIES),
-            personality=self.personality,
+            started_with=self.started_with,
             process=process,
             network="" if network else WITHOUT_NETWORK,
             privileges=identity.privileges,

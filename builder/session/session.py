@@ -6,6 +6,7 @@ Beside the commands, what is known of cowfs here is how it is started, and its m
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import stat
 import subprocess
@@ -27,6 +28,7 @@ from builder.problems import Problem
 from builder.process import logged, output, shown
 from builder.session import own_directories
 from builder.session.sandbox import ROOT, Identity, Sandbox
+from builder.session.surroundings import USER_NAME, USUAL, VARIABLES, Surroundings
 from cowfs import linux
 from cowfs.base_list import join_bases
 
@@ -42,29 +44,10 @@ TRACED_WITHIN = 30.0
 TRACE = "trace.jsonl"
 
 
-# Two sets of test conditions for a build that should not depend on them: options of cowfs.
-CONDITIONS: tuple[tuple[str, ...], ...] = (
-    ("--readdir-order", "sorted"),
-    ("--readdir-order", "reverse", "--vary-inodes", "other", "--pad-blocks", "8"),
-)
-
-# Above the users and the system users of Debian (Policy 9.2.2), so that outside a user namespace it is nobody's.
-BUILDER = Identity(uid=60998, gid=60998)
-USER_NAME = "cowbuild"
-
-# Not the machine's, which is nobody's business, and not what a build should depend on.
-HOST_NAME = "cowbuild"
-HOSTS = f"127.0.0.1 localhost\n127.0.1.1 {HOST_NAME}\n::1 localhost ip6-localhost ip6-loopback\n"
+HOSTS = "127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost ip6-loopback\n"
 
 PASSWD_LIMIT = 16 * 1024 * 1024
 """Bytes of a root's passwd."""
-
-VARIABLES = {
-    "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-    "LANG": "C.UTF-8",
-    "LC_ALL": "C.UTF-8",
-    "SHELL": "/bin/sh",
-}
 
 # So that no service is started by what is installed, invoke-rc.d(8).
 POLICY = "#!/bin/sh\nexit 101\n"
@@ -103,23 +86,44 @@ class How(TypedDict, total=False):
 class Session:
     """A mounted root, and the log of what is run in it."""
 
-    def __init__(self, mount: Mounted, architecture: str, log: BuildLog, network: Network, own: Path) -> None:
+    def __init__(
+        self,
+        mount: Mounted,
+        architecture: str,
+        log: BuildLog,
+        network: Network,
+        own: Path,
+        surroundings: Surroundings,
+    ) -> None:
         self._mount = mount
         self.root = root = mount.root
         self.own = own
         """Where its own directories are (own_directories.py)."""
         self.log = log
         self.network = network
+        self.surroundings = surroundings
+        self._hosts = HOSTS.format(name=surroundings.host_name)
         self.sandbox = Sandbox(
-            root, hostname=HOST_NAME, personality=architectures.personality(architecture), environment=VARIABLES
+            root,
+            hostname=surroundings.host_name,
+            started_with=shlex.join([*architectures.personality(architecture).split(), *surroundings.started_with]),
+            domain=surroundings.domain,
+            umask=surroundings.umask,
+            clock_ahead=surroundings.clock_ahead,
+            environment=VARIABLES,
         )
+
+    @property
+    def builder(self) -> Identity:
+        """Whom the build runs as."""
+        return self.surroundings.builder
 
     def prepare(self) -> None:
         """Give the root what a build expects and a base has not: names, a user, quiet services."""
-        _put(self.root, "etc/hostname", f"{HOST_NAME}\n")
-        _put(self.root, "etc/hosts", HOSTS)
+        _put(self.root, "etc/hostname", f"{self.surroundings.host_name}\n")
+        _put(self.root, "etc/hosts", self._hosts)
         _put(self.root, "usr/sbin/policy-rc.d", POLICY, mode=0o755)
-        _add_builder(self.root)
+        _add_builder(self.root, self.surroundings)
 
     def take_trace(self) -> Path:
         """A file with what was used since the last time, in a session that is traced. Problem if it does not come."""
@@ -150,7 +154,7 @@ class Session:
             return self.network.join()
         for root in roots:
             _put(root, "etc/resolv.conf", self.network.resolver)
-            _put(root, "etc/hosts", HOSTS + "".join(f"{line}\n" for line in self.network.hosts))
+            _put(root, "etc/hosts", self._hosts + "".join(f"{line}\n" for line in self.network.hosts))
         return self.network.join()
 
     def run(self, *command: str, **how: Unpack[How]) -> None:
@@ -212,20 +216,24 @@ def _put(root: Path, path: str, text: str | None, *, mode: int = 0o644) -> None:
             hostile_tree.write(directory, name, text.encode(), mode)
 
 
-def _add_builder(root: Path) -> None:
+def _add_builder(root: Path, seen: Surroundings) -> None:
     """Make the user who builds known in a root. Problem if that cannot be."""
+    name, uid, gid = seen.user_name, seen.builder.uid, seen.builder.gid
     lines = {
-        "group": f"{USER_NAME}:x:{BUILDER.gid}:\n",
-        "passwd": f"{USER_NAME}:x:{BUILDER.uid}:{BUILDER.gid}::/nonexistent:/bin/sh\n",
-        "shadow": f"{USER_NAME}:*:::::::\n",
+        "group": f"{name}:x:{gid}:\n",
+        "passwd": f"{name}:x:{uid}:{gid}::{seen.home}:/bin/sh\n",
+        "shadow": f"{name}:*:::::::\n",
     }
     with _writing("etc/passwd"), hostile_tree.directory(root, "etc") as etc:
         known: list[bytes] = []
         with suppress(FileNotFoundError):
-            known = hostile_tree.read(etc, "passwd", PASSWD_LIMIT).splitlines()
-        if not any(line.startswith(f"{USER_NAME}:".encode()) for line in known):
-            for name, line in lines.items():
-                hostile_tree.append(etc, name, line.encode())
+            known = hostile_tree.read(etc, "passwd", PASSWD_LIMIT).splitlines(keepends=True)
+        if lines["passwd"].encode() not in known:
+            for file, line in lines.items():
+                if seen.is_usual_builder:
+                    hostile_tree.append(etc, file, line.encode())
+                else:  # the first line of a name or number holds, and a layer below may have the usual one
+                    hostile_tree.prepend(etc, file, line.encode(), PASSWD_LIMIT)
 
 
 @contextmanager
@@ -245,17 +253,16 @@ def opened(
     *,
     writing: Path | None = None,
     traced: bool = False,
-    conditions: Sequence[str] = (),
+    surroundings: Surroundings = USUAL,
     memory: str | None = None,
 ) -> Iterator[Session]:
     """A prepared session over `base`, with its mount in the private `directory`. Problem when it cannot be had.
 
     `layers`, topmost first, are frozen ones that were made over the base. What is written goes to `writing`, an earlier
     session's layer, where that is given; into memory where `memory` says how much of it, as tmpfs(5) has sizes.
-    `conditions` is one of CONDITIONS.
     """
-    options = [*conditions, *(["--trace", str(directory / TRACE)] if traced else [])]
-    # Layers were sessions, and prepared, but for one that nothing was ever written to.
+    options = [*surroundings.conditions, *(["--trace", str(directory / TRACE)] if traced else [])]
+    # Layers were sessions, and prepared for the usual surroundings, but for one that nothing was ever written to.
     prepared = bool(layers) or (writing is not None and (writing / "upper").exists())
     architecture = architecture_of(base)
     architectures.enable(architecture)
@@ -269,8 +276,8 @@ def opened(
         mounted([*layers, base], directory, writing or place / "layer", options) as mount,
     ):
         own = (place if writing is None else writing.parent) / own_directories.NAME
-        session = Session(mount, architecture, log, network, own)
-        if not prepared:
+        session = Session(mount, architecture, log, network, own, surroundings)
+        if not prepared or surroundings != USUAL:
             session.prepare()
         yield session
 

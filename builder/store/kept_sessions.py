@@ -2,6 +2,7 @@
 
     PLACE/NAME/layer/          what was written, a cowfs layer over `base`
     PLACE/NAME/own/            its build tree and its /tmp (session/own_directories.py), where they were plain
+    PLACE/NAME/below/          frozen layers between that and the base, topmost first: 0, 1, ...
     PLACE/NAME/session.info    which base, which package, where in it the build was
 
 A kept session keeps the base it stands on from being removed (bases.py).
@@ -12,7 +13,9 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
+import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -46,6 +49,11 @@ class KeptSession:
     def own(self) -> Path:
         return self.directory / "own"
 
+    @property
+    def below(self) -> list[Path]:
+        """The frozen layers that it stands on, topmost first."""
+        return sorted((self.directory / "below").glob("[0-9]"))
+
 
 def sessions_directory() -> Path:
     """Where this user's kept sessions are."""
@@ -58,13 +66,35 @@ def make_sessions_directory() -> Path:
 
 
 def keep(
-    layer: Path, own: Path, *, stem: str, package: str, base: Path, stage: str, made: float, build_directory: str
+    layer: Path,
+    own: Path,
+    below: Sequence[Path],
+    *,
+    stem: str,
+    package: str,
+    base: Path,
+    stage: str,
+    made: float,
+    build_directory: str,
 ) -> str:
-    """Keep an ended session's layer and own directories, if any; all on this file system. Its name. OSError."""
+    """Keep an ended session's layer and own directories, if any; all on this file system. Its name. OSError.
+
+    The frozen layers `below` it, topmost first, stay where they are, too.
+    """
     kept = KeptSession(f"{stem}-{secrets.token_hex(2)}", package, str(base), stage, made, build_directory)
     whole = layer.parent / "kept"
     whole.mkdir()
     (whole / INFO).write_text(json.dumps(asdict(kept), indent=1) + "\n")
+    for at, frozen in enumerate(below):
+        (whole / "below").mkdir(exist_ok=True)
+        # Nobody writes to the files of a frozen layer, so they can have two names; not on two file systems.
+        for how in ("-al", "-a"):
+            copied = subprocess.run(["cp", how, frozen, whole / f"below/{at}"], stderr=subprocess.DEVNULL, check=False)
+            if copied.returncode == 0:
+                break
+            shutil.rmtree(whole / f"below/{at}", ignore_errors=True)
+        else:
+            raise OSError(f"the layer {frozen} cannot be copied")
     layer.rename(whole / "layer")
     if own.exists():
         own.rename(whole / "own")

@@ -1,4 +1,4 @@
 """What a build used: reckoned from a trace, shown on a page.
 
-May import: builder, builder.debian.
+May import: builder, builder.debian, builder.page.
 """

@@ -1,16 +1,13 @@
 """The report on what a build used as one HTML page that needs nothing else.
 
-The names in it are a build's, so none is trusted: all text goes through `_text`.
+The names in it are a build's, so none is trusted: all text goes through `text`.
 """
 
 from __future__ import annotations
 
-import html
-from collections.abc import Iterable, Sequence
-from importlib import resources
-from string import Template
-from typing import NamedTuple
+from collections.abc import Sequence
 
+from builder.page.elements import Cell, Column, cards, filled, table, text
 from builder.trace.treemap import Rectangle, squarified
 from builder.trace.usage import Reason, Usage, UsedFile, Verdict, by_directory
 
@@ -35,24 +32,11 @@ _LETTER = 6.4
 """About the width of one."""
 
 
-class Column(NamedTuple):
-    name: str
-    title: str
-    number: bool = False
-
-
-class Cell(NamedTuple):
-    """`markup` is HTML already."""
-
-    markup: str
-    value: int | None = None
-
-
 def page(title: str, usage: Usage, build_place: str) -> str:
-    template = Template(resources.files("builder.trace").joinpath("page.html").read_text(encoding="utf-8"))
-    return template.substitute(
-        title=_text(title),
-        place=_text(build_place),
+    return filled(
+        "builder.trace",
+        title=text(title),
+        place=text(build_place),
         cards=_cards(usage),
         dependencies=_dependencies(usage),
         undeclared=_undeclared(usage),
@@ -64,77 +48,47 @@ def page(title: str, usage: Usage, build_place: str) -> str:
     )
 
 
-def _text(text: str) -> str:
-    """Any text as HTML. What cannot be printed is spelt out."""
-    shown = "".join(each if each.isprintable() else ascii(each)[1:-1] for each in text)
-    return html.escape(shown)
-
-
 def _cards(usage: Usage) -> str:
     used = sum(bool(use.files) for use in usage.packages)
-    cards = [
+    shown = [
         ("", used, "packages used"),
         ("bad" if usage.unused else "good", len(usage.unused), f"of {len(usage.dependencies)} dependencies not used"),
         ("bad" if usage.undeclared else "good", len(usage.undeclared), "used, but undeclared"),
         ("bad" if usage.written else "good", len(usage.written), "files written outside"),
     ]
-    return "".join(f'<div class="card {kind}"><b>{number}</b><span>{what}</span></div>' for kind, number, what in cards)
-
-
-def _table(name: str, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) -> str:
-    """A table that can be sorted by each column; `name` begins the ids in it."""
-    body = []
-    for row in rows:
-        cells = [
-            f'<td class="number" data-value="{cell.value}">{cell.markup}</td>'
-            if column.number
-            else f"<td>{cell.markup}</td>"
-            for column, cell in zip(columns, row, strict=True)
-        ]
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    if not body:
-        return '<table><tbody><tr><td class="nothing">Nothing.</td></tr></tbody></table>'
-    heads = [
-        f'<th id="{name}-{column.name}"{" class=" + chr(34) + "number" + chr(34) if column.number else ""}>'
-        f'<button type="button">{column.title}</button></th>'
-        for column in columns
-    ]
-    return (
-        f'<table id="{name}" class="sortable"><thead><tr>{"".join(heads)}</tr></thead>'
-        f"<tbody>{chr(10).join(body)}</tbody></table>"
-    )
+    return cards(shown)
 
 
 def _dependencies(usage: Usage) -> str:
     columns = [Column("relation", "Relation"), Column("verdict", "Verdict"), Column("through", "Through")]
     rows = [
         (
-            Cell(f"<code>{_text(each.text)}</code>"),
+            Cell(f"<code>{text(each.text)}</code>"),
             Cell(f'<span class="{_VERDICTS[each.verdict]}">{each.verdict.value}</span>'),
-            Cell(_text(", ".join(each.through))),
+            Cell(text(", ".join(each.through))),
         )
         for each in usage.dependencies
     ]
-    return _table("dependency", columns, rows)
+    return table("dependency", columns, rows)
 
 
 def _undeclared(usage: Usage) -> str:
     columns = [Column("package", "Package"), Column("file", "File"), Column("use", "Use")]
     rows = [
-        (Cell(_text(use.name)), Cell(f"<code>{_text(file.path)}</code>"), Cell(", ".join(file.uses)))
+        (Cell(text(use.name)), Cell(f"<code>{text(file.path)}</code>"), Cell(", ".join(file.uses)))
         for use in usage.undeclared
         for file in use.files
     ]
-    return _table("undeclared", columns, rows)
+    return table("undeclared", columns, rows)
 
 
 def _files(name: str, files: Sequence[UsedFile]) -> str:
     columns = [Column("path", "Path"), Column("use", "Use"), Column("size", "Size", number=True)]
     rows = [
-        (Cell(f"<code>{_text(file.path)}</code>"), Cell(", ".join(file.uses)), Cell(_size(file.size), file.size))
+        (Cell(f"<code>{text(file.path)}</code>"), Cell(", ".join(file.uses)), Cell(_size(file.size), file.size))
         for file in files
     ]
-    return _table(name, columns, rows)
+    return table(name, columns, rows)
 
 
 def _packages(usage: Usage) -> str:
@@ -148,7 +102,7 @@ def _packages(usage: Usage) -> str:
     ]
     rows = [
         (
-            Cell(f"<code>{_text(use.name)}</code>"),
+            Cell(f"<code>{text(use.name)}</code>"),
             Cell(f'<span class="chip {_COLOURS[use.reason]}"></span>{use.reason.value}'),
             Cell(str(len(use.files)), len(use.files)),
             Cell(str(use.executed), use.executed),
@@ -157,7 +111,7 @@ def _packages(usage: Usage) -> str:
         )
         for use in usage.packages
     ]
-    return _table("package", columns, rows)
+    return table("package", columns, rows)
 
 
 def _legend() -> str:
@@ -199,13 +153,13 @@ def _group(name: str, colour: str, files: Sequence[UsedFile], place: Rectangle) 
 
 def _rectangle(kind: str, place: Rectangle, title: str) -> str:
     numbers = f'x="{place.x:.1f}" y="{place.y:.1f}" width="{place.width:.1f}" height="{place.height:.1f}"'
-    return f'<rect class="{kind}" {numbers}><title>{_text(title)}</title></rect>'
+    return f'<rect class="{kind}" {numbers}><title>{text(title)}</title></rect>'
 
 
-def _label(text: str, x: float, y: float, room: float) -> str:
+def _label(given: str, x: float, y: float, room: float) -> str:
     letters = int(room / _LETTER)
-    shown = text if len(text) <= letters else f"{text[: max(letters - 1, 0)]}…"
-    return f'<text x="{x:.1f}" y="{y:.1f}">{_text(shown)}</text>' if letters > 2 else ""
+    shown = given if len(given) <= letters else f"{given[: max(letters - 1, 0)]}…"
+    return f'<text x="{x:.1f}" y="{y:.1f}">{text(shown)}</text>' if letters > 2 else ""
 
 
 def _size(size: int) -> str:

@@ -16,6 +16,22 @@ from builder import hostile_tree, interrupts
 from builder.problems import Interrupted
 
 
+def test_what_is_put_before_a_file_changes_nothing_else_of_it(tmp_path: Path) -> None:
+    (tmp_path / "passwd").write_text("old\n")
+    (tmp_path / "passwd").chmod(0o640)
+    (tmp_path / "link").symlink_to("passwd")
+    number = (tmp_path / "passwd").stat().st_ino
+    with hostile_tree.directory(tmp_path, "") as place:
+        hostile_tree.prepend(place, "passwd", b"new\n", 100)
+        with pytest.raises(OSError, match="symbolic link"):
+            hostile_tree.prepend(place, "link", b"new\n", 100)
+        with pytest.raises(OSError, match="larger than"):
+            hostile_tree.prepend(place, "passwd", b"new\n", 3)
+    assert (tmp_path / "passwd").read_text() == "new\nold\n"
+    status = (tmp_path / "passwd").stat()
+    assert (status.st_ino, stat.S_IMODE(status.st_mode)) == (number, 0o640)
+
+
 def test_copying_in_never_writes_through_a_link(tmp_path: Path) -> None:
     ours, root = tmp_path / "ours", tmp_path / "root"
     ours.write_text("new")

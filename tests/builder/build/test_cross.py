@@ -12,6 +12,7 @@ from builder.build.job import BuildOptions
 from builder.command import options
 from builder.debian import architectures
 from builder.problems import Problem
+from builder.session.surroundings import USUAL
 from tests.builder.packages import Workplace, log_of, make_source
 
 pytestmark = pytest.mark.skipif(architectures.machine() != "amd64", reason="written for amd64 machines")
@@ -74,10 +75,10 @@ def test_a_base_of_another_architecture_is_refused(tree: Path) -> None:
 def test_the_callers_build_options_are_kept(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = BuildOptions(dsc=tree, base=tree, output=tree, host="arm64", jobs=3)
     monkeypatch.delenv("DEB_BUILD_OPTIONS", raising=False)
-    assert buildpackage.variables(wanted)["DEB_BUILD_OPTIONS"] == "nocheck parallel=3"
-    assert buildpackage.variables(wanted)["CONFIG_SITE"] == "/etc/dpkg-cross/cross-config.arm64"
+    assert buildpackage.variables(wanted, USUAL)["DEB_BUILD_OPTIONS"] == "nocheck parallel=3"
+    assert buildpackage.variables(wanted, USUAL)["CONFIG_SITE"] == "/etc/dpkg-cross/cross-config.arm64"
     monkeypatch.setenv("DEB_BUILD_OPTIONS", "noopt parallel=1")
-    assert buildpackage.variables(wanted)["DEB_BUILD_OPTIONS"] == "noopt parallel=1"
+    assert buildpackage.variables(wanted, USUAL)["DEB_BUILD_OPTIONS"] == "noopt parallel=1"
 
 
 def test_sbuilds_names_are_understood() -> None:

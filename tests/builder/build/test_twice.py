@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from builder.build import twice
+from builder.build import comparison
 from builder.build.artifacts import Artifacts
 from tests.builder.packages import Workplace, log_of, make_source
 
@@ -42,6 +42,7 @@ def test_a_build_that_sorts_is_the_same_twice(work: Workplace) -> None:
     assert sorted(path.name for path in work.output.iterdir() if not path.name.endswith(".build")) == [
         *("tiny_1_amd64.buildinfo", "tiny_1_amd64.changes", "tiny_1_amd64.deb"),
         *("tiny_1_amd64.trace.html", "tiny_1_amd64.trace.json"),
+        *("tiny_1_amd64.vary.html", "tiny_1_amd64.vary.json"),
     ]
 
 
@@ -64,4 +65,4 @@ def _made(place: Path, **content: str) -> Artifacts:
 def test_only_what_is_built_is_compared_and_by_its_bytes(tmp_path: Path) -> None:
     first = _made(tmp_path / "1", a_dot_deb="same", b_dot_deb="one", c_dot_deb="first", x_dot_changes="1")
     second = _made(tmp_path / "2", a_dot_deb="same", b_dot_deb="two", d_dot_deb="second", x_dot_changes="2")
-    assert twice.differing(first, second) == ["b.deb", "c.deb", "d.deb"]
+    assert comparison.differing(first, second) == ["b.deb", "c.deb", "d.deb"]

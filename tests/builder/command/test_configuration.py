@@ -90,7 +90,7 @@ def test_every_option_can_be_set_by_each_of_its_long_names(files: tuple[Path, Pa
     [
         ("[build]\n\njobz = 1\n", 3, "there is no option jobz in [build]\nMeant: jobs?"),
         ("[biuld]\njobs = 1\n", 1, "there is no table [biuld]\nMeant: build"),
-        ("jobs = 1\n", 1, "there is no option jobs\nIt belongs into [build]."),
+        ("jobs = 1\n", 1, "there is no option jobs\nIt belongs into [build] or [rebuild]."),
         ("[build]\nno-arch-all = true\n", 2, "there is no option no-arch-all in [build]\nWrite arch-all = false"),
         ("[create]\n[build]\njobs = '4'\n", 3, 'jobs in [build] must be a whole number, not "4"'),
         ("[build]\njobs = true\n", 2, "jobs in [build] must be a whole number, not true"),

@@ -294,6 +294,7 @@ def test_what_is_not_to_be_removed_stays(open_place: Path, quick: Quick) -> None
     name = kept_sessions.keep(
         layer,
         layer.parent / "own",
+        [],
         stem="s",
         package="p",
         base=open_place / "x",

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 
+import pytest
+
+from builder.store import kept_sessions
 from tests.builder.packages import COWBUILD, Workplace, for_both, log_of, make_source
 
 
@@ -51,3 +55,29 @@ def test_a_successful_session_is_not_kept_unless_wanted(work: Workplace) -> None
     name = cowbuild(work, "sessions").stdout.split()[0]
     assert cowbuild(work, "fork", name, "--", "sh", "-c", "ls ../*.deb").stdout.startswith("../tiny_1_")
     assert "The session is kept" not in log_of(work.output)
+
+
+def test_the_frozen_layers_below_a_kept_session_are_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    kept_sessions.make_sessions_directory()
+    frozen = [tmp_path / "cache" / name / "layer" for name in ("upper", "lower")]
+    for layer in (tmp_path / "session/layer", *frozen):
+        (layer / "upper").mkdir(parents=True)
+        (layer / "upper/file").write_text(str(layer))
+    name = kept_sessions.keep(
+        tmp_path / "session/layer",
+        tmp_path / "session/own",
+        frozen,
+        stem="s",
+        package="p",
+        base=tmp_path,
+        stage="build",
+        made=0.0,
+        build_directory="/",
+    )
+    kept = kept_sessions.find(name)
+    assert [(layer / "upper/file").read_text() for layer in kept.below] == [str(layer) for layer in frozen]
+    # On one file system they take no room.
+    assert [(layer / "upper/file").stat().st_nlink for layer in kept.below] == [2, 2]
+    kept_sessions.discard(name)
+    assert all((layer / "upper/file").exists() for layer in frozen)

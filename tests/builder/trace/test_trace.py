@@ -52,12 +52,6 @@ def test_an_unused_dependency_and_an_undeclared_file_are_found_and_nothing_else(
     assert browser.first_cells(page, "undeclared") == ["apt"]
 
 
-def test_a_session_that_is_to_be_kept_cannot_be_traced(work: Workplace) -> None:
-    code, printed = work.build(make_source(work.place), "--trace", "--purge-session", "never")
-    assert code == 2
-    assert printed.startswith("cowbuild: With --trace or --twice no session can be kept")
-
-
 # The parts
 
 PACKAGES = {

@@ -52,7 +52,7 @@ def _explain(job: Job) -> None:
         return
     job.session.apt_get("install", "dose-distcheck")
     described = job.directory / "wanted-package"
-    described.write_text(resolvers.stanza(job, job.wanted))
+    described.write_text(resolvers.stanza(job, job.wanted or resolvers.wanted(job)))
     with hostile_tree.directory(job.session.root, resolvers.PLACE.lstrip("/")) as place:
         hostile_tree.copy_in(described, place, described.name)
     foreign = f"--deb-foreign-archs {job.architecture}" if job.options.host else ""

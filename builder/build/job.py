@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from builder import hostile_tree, user_namespace
 from builder.build import artifacts, hooks, log_files
@@ -16,7 +17,6 @@ from builder.build.binnmu import Rebuild
 from builder.build.extra_repositories import check_files, check_repositories
 from builder.build.summary import StageFailed, Status, Summary
 from builder.debian import base_facts
-from builder.debian.depends import WantedPackages
 from builder.debian.dsc import read
 from builder.log import BuildLog
 from builder.problems import Misuse, Problem, Unobtainable
@@ -25,6 +25,9 @@ from builder.session import own_directories
 from builder.session.session import Session, opened
 from builder.session.surroundings import USUAL, Surroundings
 from builder.store import dependency_layers, downloads
+
+if TYPE_CHECKING:  # python-debian would be felt by whatever only checks a build
+    from builder.debian.depends import WantedPackages
 
 # The same in each session, so that what records its path is the same each time.
 PLACE = "/build/reproducible-path"
@@ -204,7 +207,7 @@ class Job:
         self.surroundings = USUAL
         self.stage = "create-session"
         self.result: artifacts.Artifacts | None = None
-        self.wanted = WantedPackages("", "")
+        self.wanted: WantedPackages | None = None
         """The build dependencies, once they are to be installed."""
 
     def another(self, directory: Path, log: BuildLog, surroundings: Surroundings) -> Job:

@@ -12,10 +12,10 @@ import os
 import re
 
 from builder import hostile_tree
-from builder.build import downloaded_packages
+from builder.build import cross, downloaded_packages
 from builder.build.extra_repositories import add_packages
 from builder.build.job import BuildOptions, Job
-from builder.debian import apt
+from builder.debian import apt, depends
 from builder.debian.depends import WantedPackages
 from builder.problems import Problem
 from builder.process import output
@@ -39,6 +39,27 @@ APTITUDE = (
     *("-o", "Aptitude::ProblemResolver::Keep-All-Level=55000"),
     *("-o", "Aptitude::ProblemResolver::Remove-Essential-Level=maximum"),
 )
+
+
+def wanted(job: Job) -> WantedPackages:
+    """The build dependencies and conflicts, as the source and the user have them."""
+    options = job.options
+    choice = depends.Choice(
+        architecture=job.architecture,
+        build_any=options.build_any,
+        build_all=options.build_all,
+        profiles=frozenset(options.profiles),
+        all_alternatives=options.resolve_alternatives,
+    )
+    added = [*options.add_depends, *(cross.dependencies(options.host) if options.host else [])]
+    conflicts = [*options.add_conflicts]
+    if options.build_any:
+        added += options.add_depends_arch
+        conflicts += options.add_conflicts_arch
+    if options.build_all:
+        added += options.add_depends_indep
+        conflicts += options.add_conflicts_indep
+    return depends.requested(job.source, choice, add_depends=added, add_conflicts=conflicts)
 
 
 def key(options: BuildOptions) -> tuple[str, ...]:

@@ -18,7 +18,6 @@ from builder.build import (
     cached_dependencies,
     cleanup,
     contents,
-    cross,
     environment,
     explainers,
     hooks,
@@ -33,7 +32,7 @@ from builder.build.outputs import Names
 from builder.build.purpose import Purpose
 from builder.build.summary import StageFailed, Status
 from builder.build.update_chroot import bring_up_to_date, is_wanted
-from builder.debian import architectures, base_facts, depends, dsc
+from builder.debian import architectures, base_facts, dsc
 from builder.log import BuildLog, timestamp
 from builder.problems import Interrupted, Problem
 from builder.process import shown
@@ -146,7 +145,7 @@ def dependency_layer(job: Job) -> Iterator[Sequence[Path]]:
         yield [] if not job.options.layered else [layer_of_this_build(job)]
         return
     with job.part("install-deps", Status.GIVEN_BACK):
-        request = dependencies(job)
+        request = resolvers.wanted(job)
         key = cached_dependencies.key(job, request.as_dsc(), *resolvers.key(job.options))
     name = f"{job.source.name} {job.source.version}"
     made = cached_dependencies.kept_or_made(
@@ -226,7 +225,7 @@ def traced(job: Job) -> AbstractContextManager[None]:
     # The report and its page would be felt by the start of every build.
     from builder.build import trace_report
 
-    return trace_report.traced(job, dependencies(job))
+    return trace_report.traced(job, resolvers.wanted(job))
 
 
 def commands(job: Job, point: str) -> None:
@@ -296,26 +295,6 @@ def update_chroot(job: Job) -> None:
         bring_up_to_date(job)
 
 
-def dependencies(job: Job) -> depends.WantedPackages:
-    options = job.options
-    choice = depends.Choice(
-        architecture=job.architecture,
-        build_any=options.build_any,
-        build_all=options.build_all,
-        profiles=frozenset(options.profiles),
-        all_alternatives=options.resolve_alternatives,
-    )
-    added = [*options.add_depends, *(cross.dependencies(options.host) if options.host else [])]
-    conflicts = [*options.add_conflicts]
-    if options.build_any:
-        added += options.add_depends_arch
-        conflicts += options.add_conflicts_arch
-    if options.build_all:
-        added += options.add_depends_indep
-        conflicts += options.add_conflicts_indep
-    return depends.requested(job.source, choice, add_depends=added, add_conflicts=conflicts)
-
-
 def install_dependencies(job: Job) -> None:
     job.log.section("Install package build dependencies")
     started = time.monotonic()
@@ -324,7 +303,7 @@ def install_dependencies(job: Job) -> None:
         explainers.explained(job),
         job.part("install-deps", Status.GIVEN_BACK),
     ):
-        job.wanted = request = dependencies(job)
+        job.wanted = request = resolvers.wanted(job)
         job.log.line(f"Build-Depends: {request.depends}")
         if request.conflicts:
             job.log.line(f"Build-Conflicts: {request.conflicts}")

@@ -25,12 +25,12 @@ def shared(job: Job, step: Sequence[str]) -> Iterator[list[str]]:
     if not wanted:
         yield []
         return
-    with _archives(job) as archives:
+    with _told(job), hostile_tree.directory(job.session.root, ARCHIVES) as archives:
         given = downloads.put_in(wanted, archives)
         if given:
             job.log.line(f"{given} of {len(wanted)} packages are there from earlier builds")
     yield ["-o", "APT::Keep-Downloaded-Packages=true"]
-    with _archives(job) as archives:
+    with _told(job), hostile_tree.directory(job.session.root, ARCHIVES) as archives:
         try:
             downloads.take_out(wanted, archives)
             downloads.prune(limit)
@@ -39,11 +39,10 @@ def shared(job: Job, step: Sequence[str]) -> Iterator[list[str]]:
 
 
 @contextmanager
-def _archives(job: Job) -> Iterator[int]:
-    """Where the session's apt has its packages. A build need not fail because of what goes wrong in here."""
+def _told(job: Job) -> Iterator[None]:
+    """A build need not fail because of what goes wrong in here."""
     try:
-        with hostile_tree.directory(job.session.root, ARCHIVES) as archives:
-            yield archives
+        yield
     except OSError as error:
         job.log.line(f"W: downloaded packages are not shared with other builds: {error}")
 

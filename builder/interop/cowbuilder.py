@@ -125,7 +125,10 @@ def settings(configurations: Sequence[str]) -> dict[str, str]:
     files = [os.path.expanduser(each) for each in (*LOADED, *configurations)]
     # With a slash the shell does not look for it in its search path.
     said = output(["bash", "-c", READ, "pbuilderrc", *map(os.path.abspath, files)])
-    return dict(line.split("=", 1) for line in said.split("\0") if line)
+    found = dict(line.split("=", 1) for line in said.split("\0") if line)
+    if not found.keys() >= set(SETTINGS.values()):
+        raise Problem("pbuilder's configuration ends the shell that reads it", "Does a pbuilderrc say `exit`?")
+    return found
 
 
 def run(words: Sequence[str]) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import pwd
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -32,6 +33,11 @@ STAGE = "schroot"
 """Of its sessions in the list of kept ones."""
 
 IN_DIRECTORY = ("/bin/sh", "-c", 'cd "$1" && shift && exec "$@"', "sh")
+
+ROOT_NAME = "root"
+NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
+ABOVE_SESSION = 2
+"""The place for a user's state, as one of the parents of a session's directory."""
 
 LIMIT = str(1024 * 1024)
 """Bytes of /etc/passwd."""
@@ -143,8 +149,11 @@ def _session(chroot: str) -> KeptSession:
     """The session of that name, or at that path. Misuse where there is none."""
     name = chroot.removeprefix("session:")
     if "/" in name:
-        os.environ["XDG_STATE_HOME"] = str(Path(name).parents[2])
-        name = Path(name).name
+        path = Path(name).absolute()
+        if len(path.parents) <= ABOVE_SESSION:
+            raise Misuse(f"There is no session {chroot}", f"{PROGRAM} --list --all-sessions")
+        os.environ["XDG_STATE_HOME"] = str(path.parents[ABOVE_SESSION])
+        name = path.name
     elif not (kept_sessions.sessions_directory() / name).exists():
         _forget_places()
     return kept_sessions.find(name)
@@ -179,8 +188,9 @@ def _command(kept: KeptSession, arguments: argparse.Namespace) -> list[str]:
     holder = held.holder_of(kept)
     environment = arguments.environment if arguments.preserve_environment else _usual_environment()
     sandbox = Sandbox(Path(kept.base), started_with=holder.personality, environment=environment)
-    identity = _identity(sandbox, holder.process, arguments.user or pwd.getpwuid(os.getuid()).pw_name)
-    before = sandbox.beside(holder.process, identity, network=identity == ROOT or arguments.enable_network)
+    user = arguments.user or pwd.getpwuid(os.getuid()).pw_name
+    identity = _identity(sandbox, holder.process, user)
+    before = sandbox.beside(holder.process, identity, network=user == ROOT_NAME or arguments.enable_network)
     return [*before, *IN_DIRECTORY, arguments.directory, *(arguments.words or ["/bin/sh", "-l"])]
 
 
@@ -192,12 +202,13 @@ def _usual_environment() -> dict[str, str]:
 
 def _identity(sandbox: Sandbox, process: int, user: str) -> Identity:
     """Who a user is in a session, whose files anybody may have written. Problem where there is no such user."""
-    if user == "root":
+    if user == ROOT_NAME:
         return ROOT
     # From inside: what the kernel lets into a mount is the processes of its own user namespace.
     known = output([*sandbox.beside(process), "head", "-c", LIMIT, "/etc/passwd"])
     for name, _password, uid, gid, *_others in (line.split(":") for line in known.splitlines() if line.count(":") >= 3):
-        if name == user and uid.isdecimal() and gid.isdecimal():
+        # A package may have made of any user one with root's number, and root has the network.
+        if name == user and NUMBER.fullmatch(uid) and NUMBER.fullmatch(gid) and int(uid) != ROOT.uid:
             return Identity(int(uid), int(gid))
     raise Problem(f"There is no user {user} in the session", "--user root, or make one in it: useradd")
 

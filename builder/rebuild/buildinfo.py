@@ -111,7 +111,7 @@ def read(path: Path) -> Record:
         build_path=_build_path(path, said.get("Build-Path", "")),
         environment=_environment(path, said.get("Environment", "")),
         vendor=_vendor(path, said.get("Build-Origin", "")),
-        changelog=_changelog(said.get("Binary-Only-Changes", "")),
+        changelog=_changelog(path, said.get("Binary-Only-Changes", "")),
     )
 
 
@@ -170,7 +170,9 @@ def _vendor(path: Path, text: str) -> str:
     return text
 
 
-def _changelog(text: str) -> str:
+def _changelog(path: Path, text: str) -> str:
     """As it stood in debian/changelog: the field has a blank before each line, and a dot for an empty one."""
+    if len(text) > MOST_ENVIRONMENT or "\0" in text:
+        raise _wrong(path, "a changelog's entry that no program can be given")
     lines = [line.removeprefix(" ") for line in text.strip("\n").splitlines()]
     return "\n".join("" if line.strip() == "." else line for line in lines).strip("\n") + "\n" if text.strip() else ""

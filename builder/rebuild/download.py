@@ -32,6 +32,10 @@ class Refused(Problem):
     """The server has no such thing (404), or answers what it must not."""
 
 
+class _Busy(ConnectionError):
+    """The server asked to be left alone for a while, and was."""
+
+
 class _OnlyHttp(urllib.request.HTTPRedirectHandler):
     """Follows a server only to another: not to files, and nowhere else that urllib knows."""
 
@@ -64,8 +68,7 @@ class Server:
         """What there is at an address, no more than `limit` bytes. Refused, Problem."""
         for left in reversed(range(ATTEMPTS)):
             try:
-                with self._open(url, left) as answer:
-                    content = bytes(answer.read(limit + 1))
+                content = self._read(url, limit, left)
             except (OSError, http.client.HTTPException) as error:
                 self._wait_or_give_up(url, error, left)
                 continue
@@ -73,6 +76,16 @@ class Server:
                 return content
             break
         raise Refused(f"{url} does not end after {limit} bytes")
+
+    def _read(self, url: str, limit: int, left: int) -> bytes:
+        """OSError, HTTPException where the connection breaks."""
+        content = bytearray()
+        with self._open(url, left) as answer:
+            started = time.monotonic()
+            while len(content) <= limit and (piece := answer.read1(CHUNK)):
+                content += piece
+                _check_speed(url, len(content), started)
+        return bytes(content)
 
     def file(self, url: str, target: Path, *, size: int, digest: str, kind: str) -> None:
         """Fetch a file of that size (bytes) and checksum (`kind`: sha1, sha256) to `target`. Refused, Problem.
@@ -117,9 +130,7 @@ class Server:
                     partial.unlink()
                     raise Refused(f"{url} does not end after {size} bytes")
                 file.write(piece)
-                passed = time.monotonic() - started
-                if passed > GRACE and have - first < SLOWEST * passed:
-                    raise Refused(f"{url} sends less than {SLOWEST} bytes a second")
+                _check_speed(url, have - first, started)
         if have < size:
             raise ConnectionError(f"it ended after {have} of {size} bytes")
 
@@ -135,10 +146,12 @@ class Server:
                 wait = _seconds(error.headers.get("Retry-After", ""), left)
                 self._say(f"I: {url} is busy ({error.code}); asked again in {wait:.0f} s")
                 time.sleep(wait)
-                raise ConnectionResetError(f"busy ({error.code})") from None
+                raise _Busy(f"busy ({error.code})") from None
             raise Refused(f"{url} cannot be had: {error.code} {error.reason}") from None
         except urllib.error.URLError as error:
             raise ConnectionError(str(error.reason)) from None
+        except ValueError as error:  # led to an address that is none
+            raise Refused(f"{url} cannot be had: {error}") from None
         assert isinstance(answer, http.client.HTTPResponse)
         return answer
 
@@ -146,9 +159,16 @@ class Server:
         """Problem after the last attempt."""
         if not left:
             raise Problem(f"{url} cannot be had: {error}") from None
-        if not isinstance(error, ConnectionResetError):
+        if not isinstance(error, _Busy):
             self._say(f"W: {url}: {error}; tried again")
             time.sleep(0.5 * (ATTEMPTS - left))
+
+
+def _check_speed(url: str, come: int, started: float) -> None:
+    """Refused where so many bytes since then are too few."""
+    passed = time.monotonic() - started
+    if passed > GRACE and come < SLOWEST * passed:
+        raise Refused(f"{url} sends less than {SLOWEST} bytes a second")
 
 
 def _seconds(retry_after: str, left: int) -> float:

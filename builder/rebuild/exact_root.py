@@ -85,7 +85,9 @@ def layers(
     """The frozen layer with exactly these packages, from the cache or made for it. StageFailed."""
     with job.part("install-deps", Status.GIVEN_BACK):
         text = "\n".join(map(str, record.installed))
-        key = cached_dependencies.key(job, "exactly", text, *job.options.extra_repositories)
+        # What a service gives is checked by what the service says: its layers are its own.
+        service = "" if snapshot is None else snapshot.address
+        key = cached_dependencies.key(job, "exactly", text, service, *job.options.extra_repositories)
         assert job.layer_directory is not None
     made = cached_dependencies.kept_or_made(
         job,

@@ -99,7 +99,11 @@ def _evaluated(paths: Sequence[Path]) -> dict[str, Any]:
         hint = "apt-get install perl" if missing else "perl -c FILE says where."
         raise Misuse(f"perl cannot read sbuild's configuration {' '.join(map(str, paths))}", f"{done.stderr}{hint}")
     sys.stderr.write(done.stderr)
-    found: dict[str, Any] = json.loads(done.stdout)
+    try:
+        found: dict[str, Any] = json.loads(done.stdout)
+    except (ValueError, RecursionError):
+        names = " ".join(map(str, paths))
+        raise Misuse(f"perl gives no answer of sbuild's configuration {names}", "Does a file say `exit`?") from None
     return found
 
 
@@ -115,7 +119,10 @@ def _of_kind(name: str, value: Any) -> Any:
             case Kind.NUMBER if isinstance(value, str | int | float):
                 return int(value or 0)
             case Kind.LIST:
-                return [str(each) for each in (value if isinstance(value, list) else [value])]
+                words = value if isinstance(value, list) else [value]
+                if not all(isinstance(each, str | int | float) for each in words):
+                    raise ValueError(value)
+                return [str(each) for each in words]
             case Kind.HASH if isinstance(value, dict):
                 return value
             case _:

@@ -161,14 +161,17 @@ def _environment(settings: Settings) -> dict[str, str]:
     if settings["gcc_snapshot"]:
         path, libraries = f"{SNAPSHOT}/bin:{path}", ":".join(filter(None, (f"{SNAPSHOT}/lib", libraries)))
     added = {**settings["build_environment"], "PATH": path, **({"LD_LIBRARY_PATH": libraries} if libraries else {})}
-    return {**passed, **{name: str(value) for name, value in added.items()}}
+    return {**passed, **{name: str(value) for name, value in added.items() if value is not None}}
 
 
 def _silence_limit(settings: Settings, dsc: Path) -> float | None:
     """Seconds; sbuild counts minutes."""
     own: Mapping[str, Any] = settings["individual_stalled_pkg_timeout"]
-    minutes = float(own.get(dsc.name.partition("_")[0]) or settings["stalled_pkg_timeout"])
-    return 60 * minutes or None
+    minutes = own.get(dsc.name.partition("_")[0]) or settings["stalled_pkg_timeout"]
+    try:
+        return 60 * float(minutes) or None
+    except (TypeError, ValueError):
+        raise Misuse(f"$individual_stalled_pkg_timeout must hold numbers, not {minutes!r:.100}") from None
 
 
 def _rebuild(settings: Settings) -> Rebuild:
@@ -218,5 +221,7 @@ def _commands(settings: Settings) -> hooks.Hooks:
                     f"$external_commands names no point of a build: {key}", f"Known: {', '.join(hooks.POINTS)}"
                 )
             continue
+        if not isinstance(commands, list):
+            raise Misuse(f"$external_commands must hold lists; {key} is {commands!r:.100}")
         found[point] = [shlex.join(map(str, each)) if isinstance(each, list) else str(each) for each in commands]
     return found

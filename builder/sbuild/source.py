@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import filecmp
+import os
 import re
 import shutil
 import subprocess
@@ -97,7 +99,7 @@ def _packed(tree: Path, entry: Deb822, settings: Settings) -> Path:
 def _fetched(address: str) -> Path:
     """The .dsc, here, with the files that it lists: all of them or none.
 
-    They have the names that dpkg gives, and so take the place of nothing else. Problem.
+    They have the names that dpkg gives, and take the place of nothing else. Problem.
     """
     directory, _, name = address.rpartition("/")
     with tempfile.TemporaryDirectory(prefix=".cowbuild-", dir=Path.cwd()) as place:
@@ -110,10 +112,20 @@ def _fetched(address: str) -> Path:
         listed = [each.name for each in source.files]
         if wrong := [each for each in (name, *listed) if not names.fits(each)]:
             raise Problem(f"{address}: {wrong[0]} is no name of a file of {source.name} {source.version}")
+        if len({name, *listed}) != 1 + len(listed):
+            raise Problem(f"{address} lists a file twice, or itself")
         for each in source.files:
             _fetch(f"{directory}/{each.name}", Path(place) / each.name, f"SHA256:{each.sha256}")
+        for file in (*listed, name):
+            _check_same(Path.cwd() / file, Path(place) / file)
         outputs.put(Path(place), [*listed, name], Path.cwd())
     return Path.cwd() / name
+
+
+def _check_same(there: Path, fetched: Path) -> None:
+    """Problem where a file of the user's would be lost."""
+    if os.path.lexists(there) and not (there.is_file() and filecmp.cmp(there, fetched, shallow=False)):
+        raise Problem(f"{there} is there already, and is another file", "Move it away, or go elsewhere.")
 
 
 def _fetch(address: str, target: Path, *checksum: str) -> None:

@@ -64,7 +64,9 @@ def bind_again(root: Path, own: Path, paths: Iterable[str]) -> None:
 
 def kept(own: Path, place: str) -> list[str]:
     """The paths, without leading slash, that a session had below `own`; its build tree was at `place`."""
-    paths = dict.fromkeys(path.strip("/") for path in (TEMPORARY, place) if ".." not in Path(path).parts)
+    # One below /tmp is the build's to replace by a link, and comes with /tmp.
+    plain = ".." not in Path(place).parts and not Path(place).is_relative_to(TEMPORARY)
+    paths = [path.strip("/") for path in (TEMPORARY, *([place] if plain else []))]
     return [path for path in paths if (own / path).is_dir()]
 
 

@@ -79,7 +79,7 @@ WRONG_VALUES: tuple[tuple[str, ...], ...] = (
     ("--pre-build-commands", "if true"),
     ("--build-failed-commands", "echo 'open"),
     ("--purge-session", "x"),
-    ("--purge-session", "never", "--trace"),
+    ("--purge-session", "never", "--build-in-memory"),
     ("--host", "arm64", "--run-piuparts"),
     ("--no-arch-any", "--no-arch-all"),
     ("--nosuchoption",),

@@ -128,7 +128,7 @@ def test_what_is_not_there_is_one_message_with_what_was_tried(work: Workplace, s
     assert code == 3, printed[-3000:]
     assert "E: The packages that it was built with cannot be had: 2 not found\n" in printed
     for name in ("gone:amd64 1:7-1", "needle:amd64 0.9"):
-        assert f"   {name}: not in the archives; {service.address}/mr/binary/{name.partition(':')[0]}/" in printed
+        assert f"I: {name}: not in the archives; {service.address}/mr/binary/{name.partition(':')[0]}/" in printed
     assert "\nStatus: given-back\n" in printed
     assert not (built.place / "tiny_1_amd64.deb").exists()
 

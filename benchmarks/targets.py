@@ -47,30 +47,14 @@ _OPERATIONS = {
     "walk, us/file": 1.0,
 }
 
-_WHOLE = "whole build, s"
+_WHOLE = ("whole-builds", "hello", "whole build, s")
 _INSTALL = ("install", "ext4", "apt-get install, s")
 
 TARGETS = (
-    Target(
-        "whole build of hello, the first time, over sbuild unshare",
-        "whole-builds",
-        "hello",
-        _WHOLE,
-        "sbuild-unshare",
-        0.6,
-        ours=BUILDS,
-    ),
-    Target("the same again", "whole-builds", "hello", _WHOLE, "sbuild-unshare", 0.48, ours=BUILDS_AGAIN),
-    Target(
-        "whole build of hello, the first time, over cowbuilder",
-        "whole-builds",
-        "hello",
-        _WHOLE,
-        "cowbuilder",
-        0.95,
-        ours=BUILDS,
-    ),
-    Target("the same again", "whole-builds", "hello", _WHOLE, "cowbuilder", 0.72, ours=BUILDS_AGAIN),
+    Target("whole build of hello, the first time, over sbuild unshare", *_WHOLE, "sbuild-unshare", 0.6, ours=BUILDS),
+    Target("the same again", *_WHOLE, "sbuild-unshare", 0.48, ours=BUILDS_AGAIN),
+    Target("whole build of hello, the first time, over cowbuilder", *_WHOLE, "cowbuilder", 0.95, ours=BUILDS),
+    Target("the same again", *_WHOLE, "cowbuilder", 0.72, ours=BUILDS_AGAIN),
     Target(
         "second build, command to dpkg-buildpackage, s", "whole-builds", "hello", FIRST_LINE, "", 0.7, ours=BUILDS_AGAIN
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.builders.interface import Builder, Machine
@@ -13,42 +14,32 @@ def _options(machine: Machine, place: Path) -> list[str]:
         (place / name).mkdir(parents=True, exist_ok=True)
     return [
         *("--distribution", machine.suite, "--mirror", machine.mirror, "--components", "main"),
-        *(
-            "--aptcache",
-            str(place / "aptcache"),
-            "--buildplace",
-            str(place / "build"),
-            "--hookdir",
-            str(place / "hooks"),
-        ),
+        *("--aptcache", f"{place}/aptcache", "--buildplace", f"{place}/build", "--hookdir", f"{place}/hooks"),
     ]
 
 
 class Pbuilder(Builder):
+    """Cowbuilder has another program and another kind of base."""
+
     name = "pbuilder"
     programs = ("pbuilder", "debootstrap")
+    base = ("--basetgz", "base.tgz")
 
     def set_up(self, machine: Machine) -> None:
-        place = machine.ground / "pbuilder"
-        base = ("--basetgz", place / "base.tgz")
-        machine.run(["pbuilder", "create", *_options(machine, place), *base], plain=False, where=machine.ground)
+        self._run(machine, "create", (), machine.ground)
 
     def build(self, machine: Machine, dsc: Path, output: Path) -> float | None:
-        place = machine.ground / "pbuilder"
-        given = ("--basetgz", place / "base.tgz", "--buildresult", output, "--debbuildopts", f"-j{machine.jobs}")
-        return machine.run(["pbuilder", "build", *_options(machine, place), *given, dsc], plain=False, where=output)
+        given = ("--buildresult", output, "--debbuildopts", f"-j{machine.jobs}", dsc)
+        return self._run(machine, "build", given, output)
+
+    def _run(self, machine: Machine, operation: str, given: Sequence[object], where: Path) -> float | None:
+        place = machine.ground / self.name
+        option, base = self.base
+        command = [self.name, operation, *_options(machine, place), option, place / base, *given]
+        return machine.run(command, plain=False, where=where)
 
 
-class Cowbuilder(Builder):
+class Cowbuilder(Pbuilder):
     name = "cowbuilder"
     programs = ("cowbuilder", "debootstrap")
-
-    def set_up(self, machine: Machine) -> None:
-        place = machine.ground / "cowbuilder"
-        base = ("--basepath", place / "base.cow")
-        machine.run(["cowbuilder", "create", *_options(machine, place), *base], plain=False, where=machine.ground)
-
-    def build(self, machine: Machine, dsc: Path, output: Path) -> float | None:
-        place = machine.ground / "cowbuilder"
-        given = ("--basepath", place / "base.cow", "--buildresult", output, "--debbuildopts", f"-j{machine.jobs}")
-        return machine.run(["cowbuilder", "build", *_options(machine, place), *given, dsc], plain=False, where=output)
+    base = ("--basepath", "base.cow")

@@ -17,6 +17,16 @@ root-groups=root,sbuild
 """
 
 
+def _bootstrap(machine: Machine, target: Path, *, plain: bool, where: Path) -> None:
+    words = ["mmdebstrap", "--quiet", "--variant=buildd", machine.suite, target, machine.mirror]
+    machine.run(words, plain=plain, where=where)
+
+
+def _build(machine: Machine, dsc: Path, output: Path, mode: str, chroot: object) -> float | None:
+    how = (f"--chroot-mode={mode}", f"--chroot={chroot}", f"--dist={machine.suite}", f"--jobs={machine.jobs}")
+    return machine.run(["sbuild", *how, "--no-run-lintian", dsc], plain=True, where=output)
+
+
 class SbuildUnshare(Builder):
     name = "sbuild-unshare"
     programs = ("sbuild", "mmdebstrap", "newuidmap", "zstd")
@@ -24,13 +34,10 @@ class SbuildUnshare(Builder):
 
     def set_up(self, machine: Machine) -> None:
         tarball = machine.home / "base.tar.zst"
-        make = ["mmdebstrap", "--quiet", "--variant=buildd", machine.suite, tarball, machine.mirror]
-        machine.run(make, plain=True, where=machine.home)
+        _bootstrap(machine, tarball, plain=True, where=machine.home)
 
     def build(self, machine: Machine, dsc: Path, output: Path) -> float | None:
-        chroot = ("--chroot-mode=unshare", f"--chroot={machine.home / 'base.tar.zst'}")
-        words = ["sbuild", *chroot, f"--dist={machine.suite}", f"--jobs={machine.jobs}", "--no-run-lintian", dsc]
-        return machine.run(words, plain=True, where=output)
+        return _build(machine, dsc, output, "unshare", machine.home / "base.tar.zst")
 
 
 class SbuildSchroot(Builder):
@@ -40,12 +47,9 @@ class SbuildSchroot(Builder):
 
     def set_up(self, machine: Machine) -> None:
         directory = machine.ground / "chroot"
-        make = ["mmdebstrap", "--quiet", "--variant=buildd", machine.suite, directory, machine.mirror]
-        machine.run(make, plain=False, where=machine.ground)
+        _bootstrap(machine, directory, plain=False, where=machine.ground)
         entry = CHROOT.format(suite=machine.suite, architecture="bench", directory=directory)
         Path("/etc/schroot/chroot.d/bench").write_text(entry)
 
     def build(self, machine: Machine, dsc: Path, output: Path) -> float | None:
-        chroot = ("--chroot-mode=schroot", f"--chroot={machine.suite}-bench-sbuild")
-        words = ["sbuild", *chroot, f"--dist={machine.suite}", f"--jobs={machine.jobs}", "--no-run-lintian", dsc]
-        return machine.run(words, plain=True, where=output)
+        return _build(machine, dsc, output, "schroot", f"{machine.suite}-bench-sbuild")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from builder.build import keeping
 from builder.build.job import Job
 
 
@@ -14,9 +15,6 @@ def clean_up(job: Job, failed_stage: str | None, *reason: str) -> None:
         job.log.line(f"E: the build of {job.source.name} ended in stage {failed_stage}")
     purge = job.options.purge_session
     if purge == "never" or (purge == "successful" and failed_stage is not None):
-        # Most sessions are not kept.
-        from builder.build import keeping
-
         keeping.keep_sessions(job, failed_stage or "finished")
     else:
         job.log.line("Nothing is cleaned: the session is thrown away.")

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from builder import hostile_tree
 from builder.build import cross, downloaded_packages
@@ -23,6 +25,8 @@ from builder.process import output
 NAME = "cowbuild-build-depends"
 
 PLACE = "/var/tmp"
+
+FAILURE = "The build dependencies cannot be installed"
 
 # Of what the solver may choose from, nothing is left out by pins: sbuild's words (AspcudResolver.pm).
 SOLVER = (
@@ -84,6 +88,16 @@ def install(job: Job, request: WantedPackages) -> None:
             _install_by_apt(job, request)
 
 
+@contextmanager
+def reason_told(job: Job, failure: str) -> Iterator[None]:
+    """While apt-get runs in the session: where it fails, the Problem says `failure`, and why."""
+    with job.log.heard() as said:
+        try:
+            yield
+        except Problem:
+            raise Problem(f"{failure}: {apt.unmet(said.decode(errors='replace'))}") from None
+
+
 def _install_by_apt(job: Job, request: WantedPackages) -> None:
     name = "build-depends.dsc"
     described = job.directory / name
@@ -91,12 +105,8 @@ def _install_by_apt(job: Job, request: WantedPackages) -> None:
     with hostile_tree.directory(job.session.root, PLACE.lstrip("/")) as place:
         hostile_tree.copy_in(described, place, name)
     step = ("build-dep", f"--host-architecture={job.architecture}", f"{PLACE}/{name}")
-    with job.log.heard() as said, downloaded_packages.shared(job, step) as kept:
-        try:
-            job.session.apt_get(*kept, *step)
-        except Problem:
-            reason = apt.unmet(said.decode(errors="replace"))
-            raise Problem(f"The build dependencies cannot be installed: {reason}") from None
+    with downloaded_packages.shared(job, step) as kept, reason_told(job, FAILURE):
+        job.session.apt_get(*kept, *step)
     with hostile_tree.directory(job.session.root, PLACE.lstrip("/")) as place:
         os.unlink(name, dir_fd=place)
 
@@ -104,12 +114,8 @@ def _install_by_apt(job: Job, request: WantedPackages) -> None:
 def _install_by_aspcud(job: Job, request: WantedPackages) -> None:
     _make_package(job, request)
     criteria = [word.format(criteria=job.options.aspcud_criteria) for word in SOLVER]
-    with job.log.heard() as said:
-        try:
-            job.session.apt_get(*criteria, "install", NAME)
-        except Problem:
-            reason = apt.unmet(said.decode(errors="replace"))
-            raise Problem(f"The build dependencies cannot be installed: {reason}") from None
+    with reason_told(job, FAILURE):
+        job.session.apt_get(*criteria, "install", NAME)
 
 
 def _install_by_aptitude(job: Job, request: WantedPackages) -> None:
@@ -120,7 +126,7 @@ def _install_by_aptitude(job: Job, request: WantedPackages) -> None:
     if code != 0 or re.search("^E:", text, re.MULTILINE):
         reasons = [" ".join(line.split()) for line in text.splitlines() if " Depends: " in line]
         reason = "; ".join(reasons[:3]) or apt.why(text)
-        raise Problem(f"The build dependencies cannot be installed: {reason}")
+        raise Problem(f"{FAILURE}: {reason}")
 
 
 def _make_package(job: Job, request: WantedPackages) -> None:

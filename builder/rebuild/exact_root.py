@@ -8,12 +8,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from builder import hostile_tree
-from builder.build import cached_dependencies, downloaded_packages, extra_repositories
+from builder.build import cached_dependencies, downloaded_packages, extra_repositories, resolvers
 from builder.build.extra_repositories import PACKAGES, SOURCES
 from builder.build.job import Job
 from builder.build.summary import Status
 from builder.build.update_chroot import bring_up_to_date
-from builder.debian import apt, base_facts
+from builder.debian import base_facts
 from builder.debian.dpkg_database import LIMIT
 from builder.log import timestamp
 from builder.problems import Problem
@@ -141,12 +141,9 @@ def _install(job: Job, lacking: Sequence[Binary], snapshot: Snapshot | None) -> 
     if files:
         extra_repositories.add_packages(session, files)
     step = ("install", *EXACTLY, *(_specification(each, job.build_architecture) for each in lacking))
-    with job.log.heard() as said, downloaded_packages.shared(job, step) as kept:
-        try:
-            session.apt_get(*kept, *step)
-        except Problem:
-            reason = apt.unmet(said.decode(errors="replace"))
-            raise Problem(f"The packages that it was built with cannot be installed together: {reason}") from None
+    failure = "The packages that it was built with cannot be installed together"
+    with downloaded_packages.shared(job, step) as kept, resolvers.reason_told(job, failure):
+        session.apt_get(*kept, *step)
     if files:
         session.run("rm", "-rf", f"/{PACKAGES}", f"/{SOURCES}/cowbuild-packages.list")
 

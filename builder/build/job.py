@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -31,8 +30,6 @@ if TYPE_CHECKING:  # python-debian would be felt by whatever only checks a build
 
 # The same in each session, so that what records its path is the same each time.
 PLACE = "/build/reproducible-path"
-PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._~-]{0,254})+")
-
 
 RESOLVERS = ("apt", "null", "aptitude", "aspcud")
 EXPLAINERS = ("", "apt", "dose3")
@@ -395,7 +392,7 @@ def check_request(options: BuildOptions) -> None:
         raise Misuse(f"The output directory {options.output} is missing", "--output DIR")
     if not os.access(options.output, os.W_OK | os.X_OK):
         raise Misuse(f"The output directory {options.output} may not be written to", "--output DIR")
-    if not PLACE_ALLOWED.fullmatch(options.build_place) or options.build_place.split("/")[1] in ("dev", "proc", "sys"):
+    if not own_directories.may_be_place(options.build_place):
         raise Misuse(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ ~ - /")
     if options.build_in_memory and options.purge_session != "always":
         raise Misuse("With --build-in-memory no session can be kept", "Leave out --purge-session")

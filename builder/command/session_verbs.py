@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 
-from builder.command.arguments import YES_OR_NO
+from builder.command.arguments import YES_OR_NO, path_of
 from builder.command.verb import Inside, Outside
+from builder.problems import Misuse
 
 # What a verb needs is imported when it runs: the help shows the names of all, and no other verb is asked for.
 
@@ -28,6 +30,13 @@ def add_cache(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
         "--size", metavar="MIB", type=int, default=0, help="prune: what may stay of each kind; default: nothing"
     )
+
+
+def add_transfer(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("what", choices=["export", "import"])
+    verb.add_argument("subject", metavar="SESSION|FILE", help="what is exported, or imported")
+    verb.add_argument("--output", metavar="FILE", help="export: what to write; default: SESSION.zip here")
+    verb.add_argument("--base", "-c", metavar="BASE", help="import: over this one; default: any that is the same")
 
 
 def list_sessions(_arguments: argparse.Namespace, _outside: Outside) -> int:
@@ -64,6 +73,43 @@ def _work_in_kept(arguments: argparse.Namespace, inside: Inside, *, changing: bo
     return interactive.enter(
         kept, arguments.words, inside.directory, changing=changing, as_builder=arguments.as_builder
     )
+
+
+def check_transfer(arguments: argparse.Namespace, outside: Outside) -> int:
+    from pathlib import Path
+
+    from builder.store import bases, kept_sessions
+
+    if arguments.what == "export":
+        kept = kept_sessions.find(arguments.subject)
+        if arguments.base is not None:
+            raise Misuse("--base is for import: a session is exported with what is said of its own")
+        target = path_of(arguments.output or f"{kept.name}.zip")
+        if os.path.lexists(target):
+            raise Misuse(f"{target} exists already", "--output FILE")
+        return outside.settling(output=str(target)).work_inside()
+    if arguments.output is not None:
+        raise Misuse("--output is for export: an imported session goes to the others", "cowbuild sessions")
+    if not Path(arguments.subject).is_file():
+        raise Misuse(f"There is no file {arguments.subject}")
+    if arguments.base is not None:
+        bases.find(arguments.base)
+    return outside.work_inside(kept_sessions.make_sessions_directory())
+
+
+def transfer(arguments: argparse.Namespace, inside: Inside) -> int:
+    from pathlib import Path
+
+    from builder.session import transfer as transferring
+    from builder.store import kept_sessions
+
+    if arguments.what == "export":
+        transferring.write(kept_sessions.find(arguments.subject), Path(arguments.output))
+        print(f"cowbuild: the session {arguments.subject} is in {arguments.output}")
+        return 0
+    name = transferring.read(Path(arguments.subject).absolute(), arguments.base, inside.directory)
+    print(f"cowbuild: imported: cowbuild enter {name}; cowbuild fork {name}; cowbuild discard {name}")
+    return 0
 
 
 def check_discard(arguments: argparse.Namespace, outside: Outside) -> int:

@@ -90,6 +90,18 @@ VERBS = (
         quiet_inside=True,
     ),
     Verb(
+        ("session",),
+        "a kept session to one file, or from one",
+        session_verbs.add_transfer,
+        session_verbs.check_transfer,
+        session_verbs.transfer,
+        description=(
+            "Write a kept session to one file, to be imported elsewhere over the same base and entered there. "
+            "See docs/building.md."
+        ),
+        quiet_inside=True,
+    ),
+    Verb(
         ("cache",),
         "list or prune dependencies and downloads kept between builds",
         session_verbs.add_cache,

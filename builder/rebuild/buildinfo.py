@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from builder import hostile_tree
-from builder.build.job import PLACE_ALLOWED
 from builder.debian import dsc
 from builder.debian.dsc import ListedFile
 from builder.problems import Misuse, Problem
+from builder.session.own_directories import may_be_place
 
 NAME = re.compile(r"[a-z0-9][a-z0-9+.-]+", re.ASCII)
 DEPENDENCY = re.compile(
@@ -144,7 +144,7 @@ def _artifacts(path: Path, said: Mapping[str, str]) -> tuple[ListedFile, ...]:
 def _build_path(path: Path, text: str) -> str:
     if not text:
         return ""
-    allowed = PLACE_ALLOWED.fullmatch(text) and text.split("/")[1] not in ("dev", "proc", "sys")
+    allowed = may_be_place(text)
     if not allowed or text.count("/") < 2 or len(text) > LONGEST_PATH:
         raise _wrong(path, f"a build path in which nothing can be built: {text}")
     return text

@@ -11,6 +11,7 @@ their paths, and the modes and owners of what is above them: it can be the topmo
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,8 +23,15 @@ from cowfs import linux
 NAME = "own"
 TEMPORARY = "/tmp"
 
+PLACE_ALLOWED = re.compile(r"(/[A-Za-z0-9_][A-Za-z0-9+._~-]{0,254})+")
+
 # What the session's mount is, too: MOUNT_OPTIONS in session.py.
 _FLAGS = linux.MS_BIND | linux.MS_NOSUID | linux.MS_NODEV
+
+
+def may_be_place(path: str) -> bool:
+    """Whether a build tree can be there."""
+    return PLACE_ALLOWED.fullmatch(path) is not None and path.split("/")[1] not in ("dev", "proc", "sys")
 
 
 def add(root: Path, own: Path, path: str) -> str:

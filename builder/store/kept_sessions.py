@@ -81,10 +81,9 @@ def keep(
 
     The frozen layers `below` it, topmost first, stay where they are, too.
     """
-    kept = KeptSession(f"{stem}-{secrets.token_hex(2)}", package, str(base), stage, made, build_directory)
+    kept = KeptSession(free_name(stem), package, str(base), stage, made, build_directory)
     whole = layer.parent / "kept"
     whole.mkdir()
-    (whole / INFO).write_text(json.dumps(asdict(kept), indent=1) + "\n")
     for at, frozen in enumerate(below):
         (whole / "below").mkdir(exist_ok=True)
         # Nobody writes to the files of a frozen layer, so they can have two names; not on two file systems.
@@ -98,8 +97,30 @@ def keep(
     layer.rename(whole / "layer")
     if own.exists():
         own.rename(whole / "own")
-    whole.rename(kept.directory)
+    publish(whole, kept)
     return kept.name
+
+
+def free_name(stem: str) -> str:
+    return f"{stem}-{secrets.token_hex(2)}"
+
+
+def publish(whole: Path, kept: KeptSession) -> None:
+    """Make a session of `whole`, a directory on the file system of kept sessions that has all but INFO. OSError."""
+    # A session that is entered needs none of it.
+    from cowfs.layer import metadata
+
+    # In the places where they will be: a layer keeps in mind what it lies over.
+    layers = [whole / "layer", *sorted((whole / "below").glob("[0-9]"))]
+    try:
+        for at, layer in enumerate(layers):
+            if metadata.is_layer(layer):
+                below = {each: kept.directory / each.relative_to(whole) for each in layers[at + 1 :]}
+                metadata.note_bases(layer, {**below, Path(kept.base): Path(kept.base)})
+    except metadata.LayerError as error:
+        raise OSError(str(error)) from None
+    (whole / INFO).write_text(json.dumps(asdict(kept), indent=1) + "\n")
+    whole.rename(kept.directory)
 
 
 def begin(base: Path, *, stem: str, stage: str) -> KeptSession:

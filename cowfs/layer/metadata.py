@@ -10,7 +10,8 @@ import errno
 import json
 import os
 import stat
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from pathlib import Path
 
@@ -122,6 +123,15 @@ def identify_bases(directory: Path | None, bases: list[Path]) -> tuple[BaseIdent
                 "its changes would meet other files. Give the base it was made over, or another layer."
             )
     return identities
+
+
+def note_bases(directory: Path, bases: Mapping[Path, Path]) -> None:
+    """Note that a closed layer lies over copies of what it was made over: where each is, and where it is going to be.
+
+    LayerError.
+    """
+    identities = tuple(BaseIdentity(place, identify(copy).identity) for copy, place in bases.items())
+    write_metadata(directory, replace(read_metadata(directory), bases=identities), durable=False)
 
 
 def base_problem(recorded: BaseIdentity) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from builder.build import vary
 from builder.build.job import BuildOptions
 from builder.problems import Misuse
 from tests.builder.browser import first_cells, shown
-from tests.builder.packages import Workplace, log_of, make_source
+from tests.builder.packages import COWBUILD, Workplace, log_of, make_source
 
 PLANTED = {
     "build_path": "pwd",
@@ -64,8 +65,12 @@ def test_a_build_that_is_never_the_same_is_told_so_and_both_sessions_are_kept(wo
     log = log_of(work.output)
     assert "Two builds under the same conditions differ" in log
     assert "\nDepends-On: nothing that was varied\n" in log
-    kept = [json.loads(path.read_text())["stage"] for path in work.state.glob("cowfs/sessions/*/session.info")]
+    infos = [json.loads(path.read_text()) for path in work.state.glob("cowfs/sessions/*/session.info")]
+    kept = {info["stage"]: info["name"] for info in infos}
     assert sorted(kept) == ["reproducible", "varied"]
+    # Each stands on a copy of the layer with the dependencies, and is entered all the same.
+    enter = [*COWBUILD, "enter", kept["varied"], "--", "sh", "-c", "ls ../*.deb"]
+    assert subprocess.check_output(enter, env=work.environment, text=True).endswith("/tiny_1_amd64.deb\n")
 
 
 def test_what_is_not_varied_is_seen_by_no_build(work: Workplace) -> None:

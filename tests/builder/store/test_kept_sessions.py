@@ -41,8 +41,21 @@ def test_a_failed_session_is_kept_entered_forked_and_discarded(work: Workplace) 
     )
     assert cowbuild(work, "fork", name, "--", "cat", "/tmp/more").stdout == "more\nagain\n"
 
+    exported = work.output / "session.zip"
+    assert cowbuild(work, "session", "export", name, "--output", str(exported)).returncode == 0
     assert cowbuild(work, "discard", name).returncode == 0
     assert cowbuild(work, "sessions").stdout == ""
+
+    done = cowbuild(work, "session", "import", str(exported), "--base", str(work.base.path))
+    assert done.returncode == 0, done.stderr
+    name = cowbuild(work, "sessions").stdout.split()[0]
+    assert f"cowbuild enter {name}" in done.stdout
+    there = "cat evidence /tmp/more; readlink /tmp/etc; stat -c %U%a /tmp evidence; ls ../*.dsc; getent passwd cowbuild"
+    assert cowbuild(work, "enter", name, "--", "sh", "-c", there).stdout == (
+        "evidence\nmore\nmore\nagain\n/etc\nroot1777\ncowbuild644\n../tiny_1.dsc\n"
+        "cowbuild:x:60998:60998::/nonexistent:/bin/sh\n"
+    )
+    assert cowbuild(work, "discard", name).returncode == 0
     assert cowbuild(work, "enter", name, "true").returncode == 2
     assert list((work.state / "cowfs/sessions").iterdir()) == []
 

@@ -9,13 +9,14 @@ from builder.build.job import BuildOptions
 from builder.session.surroundings import USUAL, VARIABLES, Surroundings
 
 
-def command(options: BuildOptions, seen: Surroundings) -> tuple[str, ...]:
+def command(options: BuildOptions, seen: Surroundings, *, clean: bool = True) -> tuple[str, ...]:
+    """`clean`: begin with the target of that name."""
     return (
         *options.before_build.split(),
         "dpkg-buildpackage",
         # It would set the umask, too.
         *(["--sanitize-env"] if seen.umask == USUAL.umask else []),
-        *("-us", "-uc", "-rfakeroot"),
+        *("-us", "-uc", "-rfakeroot", *([] if clean else ["--no-pre-clean"])),
         *([f"--host-arch={options.host}"] if options.host else []),
         *([f"-m{options.rebuild.maintainer}"] if options.rebuild.maintainer else []),
         *([f"-e{options.uploader}"] if options.uploader else []),

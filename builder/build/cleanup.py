@@ -17,4 +17,9 @@ def clean_up(job: Job, failed_stage: str | None, *reason: str) -> None:
     if purge == "never" or (purge == "successful" and failed_stage is not None):
         keeping.keep_sessions(job, failed_stage or "finished")
     else:
+        if job.options.incremental and failed_stage is None:
+            # Only felt by builds that ask for it.
+            from builder.build import incremental
+
+            incremental.keep(job)
         job.log.line("Nothing is cleaned: the session is thrown away.")

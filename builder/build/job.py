@@ -127,6 +127,10 @@ class BuildOptions:
     """When the session is thrown away: one of PURGE."""
     trace: bool = False
     """Report what was used of what is installed."""
+    incremental: bool = False
+    """Go on in the build tree of the last time."""
+    compare: bool = False
+    """And build clean as well, and compare."""
     twice: bool = False
     """Build again with directories in another order, and compare."""
     vary: tuple[str, ...] = ()
@@ -149,7 +153,7 @@ class BuildOptions:
     @property
     def layered(self) -> bool:
         """Whether the build is in a session of its own, on top of the one that its dependencies were installed in."""
-        return self.trace or self.twice or bool(self.vary) or self.bisect
+        return self.trace or self.compare or self.twice or bool(self.vary) or self.bisect
 
     @property
     def cached(self) -> bool:
@@ -201,6 +205,10 @@ class Job:
         """The frozen layers that the session stands on."""
         self.second: Path | None = None
         """The directory of the build under variations."""
+        self.goes_on = options.incremental
+        """Whether it is built in the tree of the last time."""
+        self.tree_conditions = ""
+        """What decides on whether the next build can go on in this one's tree."""
         self.surroundings = USUAL
         self.stage = "create-session"
         self.result: artifacts.Artifacts | None = None
@@ -211,7 +219,7 @@ class Job:
         """The same build once more, in a directory of its own; the source is not fetched again."""
         other = copy.copy(self)
         other.directory, other.log, other.surroundings = directory, log, surroundings
-        other.summary, other.result, other._session = Summary(), None, None
+        other.summary, other.result, other._session, other.goes_on = Summary(), None, None, False
         return other
 
     @contextmanager

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
 
-from builder import hostile_tree, screen, user_namespace
+from builder import hostile_tree, screen
 from builder.build import (
     artifacts,
     buildpackage,
@@ -21,6 +21,7 @@ from builder.build import (
     environment,
     explainers,
     hooks,
+    introduction,
     resolvers,
     source_only,
     testers,
@@ -32,11 +33,10 @@ from builder.build.outputs import Names
 from builder.build.purpose import Purpose
 from builder.build.summary import StageFailed, Status
 from builder.build.update_chroot import bring_up_to_date, is_wanted
-from builder.debian import architectures, base_facts, dsc
+from builder.debian import dsc
 from builder.log import BuildLog, timestamp
 from builder.problems import Interrupted, Problem
 from builder.process import shown
-from cowfs import __version__
 
 
 def build(
@@ -58,7 +58,7 @@ def build(
         job.log_place.start(log, job.summary.started)
     else:
         log.keep_nowhere()
-    introduce(job)
+    introduction.show(job)
     status, failed_stage = Status.SUCCESSFUL, None
     try:
         (stages or run_stages)(job)
@@ -87,7 +87,8 @@ def run_stages(job: Job, purpose: Purpose | None = None) -> None:
             commands(job, "pre-build")
         with (purpose.root if purpose else dependency_layer)(job) as layers:
             job.below = layers
-            second = begin_second(job, layers) if vary.wanted(job.options) else None
+            again = job.options.compare or vary.wanted(job.options)
+            second = begin_second(job, layers) if again else None
             with job.open_session(
                 job.directory,
                 layers,
@@ -113,9 +114,11 @@ def run_stages(job: Job, purpose: Purpose | None = None) -> None:
 def begin_second(job: Job, layers: Sequence[Path]) -> Callable[[], None]:
     """Begin the build under variations, where it can go on beside the first; what is returned compares the two."""
     # Only felt by builds that have one.
-    from builder.build import trials, twice
+    from builder.build import incremental, trials, twice
 
     second = trials.begin(job, layers, build_again)
+    if job.options.compare:
+        return lambda: incremental.compare(job, second())
     return lambda: twice.compare(job, second(), layers, build_again)
 
 
@@ -246,38 +249,6 @@ def commands_on_failure(job: Job, point: str) -> Iterator[None]:
         raise
 
 
-def introduce(job: Job) -> None:
-    package, options = job.source, job.options
-    job.log.line(f"cowbuild (cowfs {__version__})\n")
-    job.log.title(job.title, timestamp(job.summary.started))
-    fields = {
-        "Package": package.name,
-        "Version": package.version,
-        "Source-Version": package.version,
-        "Distribution": job.distribution,
-        "Machine Architecture": architectures.machine(),
-        "Host Architecture": job.architecture,
-        "Build Architecture": job.build_architecture,
-        "Foreign Architectures": " ".join(foreign_architectures(job)),
-        "Build Type": options.build_type,
-        "Build Profiles": " ".join(options.profiles),
-        "Job": str(package.dsc),
-    }
-    job.summary.fields.update({name: text for name, text in fields.items() if text})
-    for name in ("Package", "Version", "Distribution", "Host Architecture", "Build Architecture", "Build Type"):
-        job.log.line(f"{name}: {fields[name]}")
-    job.log.line(f"Base: {options.base}")
-    for note in options.notes:
-        job.log.line(f"W: {note}")
-    if options.namespace_refused:
-        job.log.line(user_namespace.without_namespace(options.namespace_refused))
-
-
-def foreign_architectures(job: Job) -> list[str]:
-    own = base_facts.foreign_architectures(job.options.base)
-    return own if job.options.host in (None, *own) else [*own, job.architecture]
-
-
 def fetch_source(job: Job) -> None:
     job.log.section("Fetch source files")
     with job.part("fetch-src", Status.GIVEN_BACK):
@@ -329,6 +300,9 @@ def unpack(job: Job) -> None:
     job.log.section("Build")
     job.log.subsection("Unpack source")
     with job.part("unpack", Status.GIVEN_BACK):
+        job.goes_on = job.goes_on and taken_up(job)
+        if job.goes_on:
+            return
         job.make_place()
         with hostile_tree.directory(job.session.root, job.place.lstrip("/")) as place:
             for file in sorted(job.sources.iterdir()):
@@ -337,6 +311,13 @@ def unpack(job: Job) -> None:
         job.session.run(
             *command, identity=job.session.builder, directory=job.place, environment={"HOME": "/nonexistent"}
         )
+
+
+def taken_up(job: Job) -> bool:
+    # Only felt by builds that ask for it.
+    from builder.build import incremental
+
+    return incremental.take_up(job)
 
 
 def check_space(job: Job) -> None:
@@ -373,7 +354,7 @@ def run_build(job: Job) -> None:
         job.log.line(f"{name}={value}")
     job.log.subsection("dpkg-buildpackage")
     command = (
-        *buildpackage.command(options, job.surroundings),
+        *buildpackage.command(options, job.surroundings, clean=not job.goes_on),
         *buildpackage.with_suffix(options, job.made_stem),
     )
     if options.verbose:

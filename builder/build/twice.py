@@ -33,7 +33,7 @@ def compare(job: Job, done: Attempt, layers: Sequence[Path], make: Make) -> None
     findings = Findings(job.title, varied=names, notes=notes)
     with job.part(STAGE, Status.FAILED):
         if done.made is not None:
-            _judge(job, done.made, findings)
+            judge(job, done.made, findings, "Reproducible")
         if job.options.bisect and (done.failure is not None or not findings.reproduced):
             trials.bisect(job, layers, make, findings)
             _conclude(job, findings)
@@ -45,19 +45,20 @@ def compare(job: Job, done: Attempt, layers: Sequence[Path], make: Make) -> None
         raise StageFailed(STAGE, Status.ATTEMPTED, f"Under other conditions the build makes another {worst}")
 
 
-def _judge(job: Job, second: Artifacts, findings: Findings) -> None:
+def judge(job: Job, second: Artifacts, findings: Findings, field: str) -> None:
+    """Say what a second build made otherwise, in `field` of the summary, too; put it beside the artifacts. Problem."""
     assert job.result is not None
     first = job.result
     names = comparison.differing(first, second)
     job.log.section("Comparison")
     if not names:
         job.log.line("Both builds made the same, byte by byte.")
-        job.summary.fields["Reproducible"] = "pass"
+        job.summary.fields[field] = "pass"
     else:
         job.log.line("Not the same, or made by one of the builds only:")
         for name in names:
             job.log.line(f"  {name}")
-        job.summary.fields["Reproducible"] = f"fail: {' '.join(names)}"
+        job.summary.fields[field] = f"fail: {' '.join(names)}"
         theirs = [name for name in names if name in second.names]
         wanted = job.options.output / f"{job.stem}.second"
         job.log.line(f"What the second build made: {comparison.keep(second.directory, theirs, wanted, second.made)}")

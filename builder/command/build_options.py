@@ -155,6 +155,8 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--silence-limit", metavar="SECONDS", type=float, help="for the build stage to say nothing")
     group.add_argument("--purge-session", choices=PURGE, default="always", help="else it is kept: cowbuild sessions")
     group.add_argument("--trace", action="store_true", help="report which dependencies were used, and what else")
+    group.add_argument("--incremental", action="store_true", help="over the build tree kept from the last time")
+    group.add_argument("--compare", action="store_true", help="with --incremental: build clean as well, and compare")
     add_variations(group)
 
 

@@ -30,11 +30,15 @@ def check_build(arguments: argparse.Namespace, outside: Outside) -> int:
     from builder.build.job import check_options, check_request
     from builder.command.build_options import build_options, package_of
     from builder.session import supervisor
-    from builder.store import bases, dependency_layers, kept_sessions
+    from builder.store import bases, build_trees, dependency_layers, kept_sessions
 
     for each in arguments.packages:
         obtain.check_package(each)
     package = Path(package_of(arguments))
+    if arguments.incremental or arguments.compare:
+        from builder.build import incremental
+
+        incremental.check(build_options(arguments, package, None))
     if arguments.base is None:
         check_request(build_options(arguments, package, None))
         arguments.base = usual_base(arguments, outside)
@@ -45,8 +49,12 @@ def check_build(arguments: argparse.Namespace, outside: Outside) -> int:
         from builder.command import side_by_side
 
         return side_by_side.build_all(arguments.packages, outside.words, arguments.parallel)
-    keeps_none = wanted.purge_session == "always"
-    first = supervisor.default_parent() if keeps_none else kept_sessions.make_sessions_directory()
+    if wanted.incremental:
+        first = build_trees.make_directory()
+    elif wanted.purge_session == "always":
+        first = supervisor.default_parent()
+    else:
+        first = kept_sessions.make_sessions_directory()
     return outside.work_inside(first, *([dependency_layers.layers_directory()] if wanted.cached else []))
 
 

@@ -50,10 +50,11 @@ def run(words: Sequence[str]) -> int:
         return verb.inside(arguments, Inside(tuple(arguments.session)))
     if not verb.for_programs:
         from builder import private
-        from builder.store import bases, dependency_layers, kept_sessions
+        from builder.store import bases, build_trees, dependency_layers, kept_sessions
 
         named = bases.bases_directory()
         places = [named, *named.glob("*/"), dependency_layers.where(), kept_sessions.sessions_directory()]
+        places.append(build_trees.where())
         private.close(places)
     configured: list[str] = arguments.configured
     outside = Outside(

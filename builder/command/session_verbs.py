@@ -130,17 +130,21 @@ def discard(arguments: argparse.Namespace, _inside: Inside) -> int:
 def list_cache(arguments: argparse.Namespace, outside: Outside) -> int:
     if arguments.what == "prune":
         return outside.work_inside()
-    from builder.store import dependency_layers, downloads
+    from builder.store import build_trees, dependency_layers, downloads
 
     print("\n".join(dependency_layers.summary(dependency_layers.all_layers())))
+    for line in build_trees.summary(build_trees.every()):
+        print(line)
     if packages := downloads.every():
         print(downloads.summary(packages))
     return 0
 
 
 def prune_cache(arguments: argparse.Namespace, _inside: Inside) -> int:
-    from builder.store import dependency_layers, downloads
+    from builder.store import build_trees, dependency_layers, downloads
 
+    for line in build_trees.summary(build_trees.prune(arguments.size * 1024**2)):
+        print(f"removed {line}")
     for line in dependency_layers.summary(dependency_layers.prune(arguments.size * 1024**2)):
         print(f"removed {line}")
     if packages := downloads.prune(arguments.size * 1024**2):

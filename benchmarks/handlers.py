@@ -20,7 +20,6 @@ from cowfs.fuse.direct.handlers import Handlers
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.protocol import abi
 from cowfs.fuse.protocol.opcodes import Opcode
-from cowfs.fuse.slow import SlowWork
 from cowfs.union.copyup import copy_root
 from cowfs.union.layer import Layer, WritableLayer
 from cowfs.union.tree import Tree
@@ -37,7 +36,7 @@ class Probe:
     """Sends requests of one kind, and prints what one of them took."""
 
     def __init__(self, tree: Tree) -> None:
-        self._handlers = Handlers(tree, EngineSettings(), SlowWork(tree))
+        self._handlers = Handlers(tree, EngineSettings())
         self._nowhere = os.open(os.devnull, os.O_WRONLY)
 
     def send(self, title: str, opcode: Opcode, requests: Iterable[tuple[int, bytes]]) -> list[bytes]:

@@ -6,11 +6,14 @@ Every function raises OSError with the kernel's errno. Names are bytes; descript
 from __future__ import annotations
 
 import ctypes
+import ctypes.util
 import errno
 import fcntl
 import mmap
 import os
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import Enum
 from typing import Final
 
@@ -63,6 +66,20 @@ _SYS_MOUNT_SETATTR: Final = 442
 _SYS_FCHMODAT2: Final = 452
 
 _libc = ctypes.CDLL(None, use_errno=True)
+
+
+@contextmanager
+def known_libraries() -> Iterator[None]:
+    """While modules are loaded that ask ctypes where libpthread is, as trio does to name its threads.
+
+    ctypes would run ldconfig, gcc and ld to find out, which takes a quarter of a second. Since glibc 2.34 it is libc.
+    """
+    find = ctypes.util.find_library
+    ctypes.util.find_library = lambda name: "libc.so.6" if name == "pthread" else find(name)
+    try:
+        yield
+    finally:
+        ctypes.util.find_library = find
 
 
 class _StatxTimestamp(ctypes.Structure):

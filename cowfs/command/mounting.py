@@ -10,11 +10,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NoReturn
 
-import trio
-
+from cowfs import linux
 from cowfs.base_list import split, split_bases, unescaped
 from cowfs.command import variation_options
 from cowfs.command.mount_options import UsageError, quota
@@ -137,12 +137,21 @@ def _serve(request: MountRequest, when_mounted: Callable[[], None]) -> None:
     try:
         os.chdir("/")
         when_mounted()
-        trio.run(mount.serve)
+        mount.serve_beside(_load)
+        from cowfs.daemon import serving
+
+        serving.run(mount)
     except BaseException:
         with suppress(Exception):  # what ended it is the news
             mount.close()
         raise
     mount.close()
+
+
+def _load() -> None:
+    """What takes longer to load than the mount takes to be made, and is not needed for its first answers."""
+    with linux.known_libraries():
+        import_module("cowfs.daemon.serving")
 
 
 def _in_background(request: MountRequest) -> int:
@@ -170,15 +179,14 @@ def _in_background(request: MountRequest) -> int:
 
 def _open_standard_descriptors() -> None:
     """Have something at 0, 1 and 2, whatever the caller closed: else /dev/fuse or a layer would get the number."""
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= 2:
-        pass
-    os.close(fd)
+    while not all(map(_is_open, range(3))):
+        os.open(os.devnull, os.O_RDWR)
 
 
 def _is_open(fd: int) -> bool:
     try:
         os.fstat(fd)
-    except OSError:  # it served the listing of /proc/self/fd
+    except OSError:
         return False
     return True
 

@@ -1,32 +1,25 @@
 """What a running mount can be told to do: a socket in its layer directory, and one question at a time.
 
 The directory is out of reach of what runs inside the mount, and only its owner and root are answered. A question is a
-line of JSON, {"snapshot": DIRECTORY}, and so is the answer: {} or {"error": SENTENCE}.
+line of JSON, {"snapshot": DIRECTORY}, and so is the answer: {} or {"error": SENTENCE}. answering.py answers.
 """
 
 from __future__ import annotations
 
 import json
-import logging
 import os
 import socket
-import struct
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-
-import trio
 
 from cowfs.layer.metadata import LayerError
 from cowfs.untrusted_json import parse_json
 
 NAME = "control"
 
-_log = logging.getLogger("cowfs")
-
-_LIMIT = 16384
-_PATIENCE = 10.0
-"""Seconds for a question to come; the mount answers one at a time."""
+LIMIT = 16384
+"""Bytes of a question, or an answer."""
 
 
 class ControlSocket:
@@ -55,22 +48,9 @@ class ControlSocket:
         with suppress(FileNotFoundError):
             os.unlink(self._directory / NAME)
 
-    async def serve(self, snapshot: Callable[[Path], Awaitable[None]]) -> None:
-        listener = trio.SocketListener(trio.socket.from_stdlib_socket(self._socket.dup()))
-        async with listener:
-            while True:
-                try:
-                    stream = await listener.accept()
-                except OSError as error:  # no descriptor left, say
-                    _log.error("a question cannot be taken: %s", error.strerror)
-                    await trio.sleep(1)
-                    continue
-                with suppress(trio.BrokenResourceError, trio.ClosedResourceError):
-                    async with stream:
-                        with trio.move_on_after(_PATIENCE) as waiting:
-                            question = await _line(stream)
-                        if not waiting.cancelled_caught and _may_ask(stream):
-                            await stream.send_all(json.dumps(await _answer(question, snapshot)).encode() + b"\n")
+    def listener(self) -> socket.socket:
+        """For whoever answers; to be closed by the caller."""
+        return self._socket.dup()
 
 
 def ask(directory: Path, question: dict[str, str]) -> None:
@@ -79,7 +59,7 @@ def ask(directory: Path, question: dict[str, str]) -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, _address(directory) as address:
             connection.connect(address)
             connection.sendall(json.dumps(question).encode() + b"\n")
-            said = connection.makefile("rb").readline(_LIMIT)
+            said = connection.makefile("rb").readline(LIMIT)
     except OSError as error:
         raise LayerError(
             f"Cannot reach the daemon of {directory}: {error.strerror}. Only its user and root can."
@@ -104,37 +84,3 @@ def _address(directory: Path) -> Iterator[str]:
         yield f"/proc/self/fd/{fd}/{NAME}"
     finally:
         os.close(fd)
-
-
-def _may_ask(stream: trio.SocketStream) -> bool:
-    _, user, _ = struct.unpack("=iII", stream.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return user in (0, os.geteuid())
-
-
-async def _line(stream: trio.SocketStream) -> bytes:
-    said = b""
-    while not said.endswith(b"\n") and len(said) < _LIMIT:
-        piece = await stream.receive_some(_LIMIT)
-        if not piece:
-            break
-        said += piece
-    return said
-
-
-async def _answer(question: bytes, snapshot: Callable[[Path], Awaitable[None]]) -> dict[str, str]:
-    try:
-        directory = Path(parse_json(question)["snapshot"])
-        if not directory.is_absolute() or b"\0" in os.fsencode(directory):
-            raise ValueError
-    except (ValueError, KeyError, TypeError):
-        return {"error": "The daemon does not understand the question: is it of another version?"}
-    try:
-        await snapshot(directory)
-    except LayerError as error:
-        return {"error": str(error)}
-    except OSError as error:
-        return {"error": f"The layer cannot be frozen: {error.strerror}."}
-    except Exception as error:  # a defect in cowfs must not end the mount
-        _log.exception("freezing the layer failed unexpectedly")
-        return {"error": f"Freezing the layer failed unexpectedly: {error!r}. Unmount."}
-    return {}

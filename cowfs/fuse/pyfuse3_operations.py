@@ -20,6 +20,7 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileInfo, FUSEError
 
+from cowfs.fuse.delay import Again, Read, Sync, TakesLongError, may_only_look_full
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.observer import NO_NODE, Observer, SeenRequest
 from cowfs.fuse.protocol import abi
@@ -38,7 +39,7 @@ from cowfs.fuse.pyfuse3_values import (
     entry_attributes,
     negative_entry,
 )
-from cowfs.fuse.slow import SlowWork, TakesLongError
+from cowfs.fuse.slow import SlowWork
 from cowfs.fuse.statistics import STATISTICS_NAME
 from cowfs.union import data, dirs, files, rename, xattrs
 from cowfs.union.attrs import Attributes, Changer, Changes, get_attributes, set_attributes, statfs
@@ -100,12 +101,12 @@ class PyfuseOperations(pyfuse3.Operations):
                 return operation()
             except TakesLongError as slow:
                 counters.slow += 1
-                return cast(Result, await _shielded(slow.work()))
+                return cast(Result, await _shielded(self._slow.do(slow.delay)))
             except (CopyUpNeeded, OSError) as problem:
-                if isinstance(problem, OSError) and not self._slow.may_only_look_full(problem):
+                if isinstance(problem, OSError) and not may_only_look_full(self._tree, problem):
                     raise
                 counters.slow += 1
-                return await _shielded(self._slow.finish(operation, problem))
+                return cast(Result, await _shielded(self._slow.do(Again(operation, problem))))
         except (OSError, FUSEError) as error:
             number = error.errno or errno.EIO
             outcome = errno.errorcode.get(number, str(number))
@@ -322,7 +323,7 @@ class PyfuseOperations(pyfuse3.Operations):
             try:
                 return bytes(data.read(self._tree, node, off, size, at_once=memoryview(bytearray(size))))
             except BlockingIOError:
-                raise TakesLongError(partial(self._slow.read, node, off, size)) from None
+                raise TakesLongError(Read(node, off, size)) from None
 
         return await self._do(Opcode.READ, operation, SeenRequest(number), off, size)
 
@@ -353,7 +354,7 @@ class PyfuseOperations(pyfuse3.Operations):
         def operation() -> NoReturn:
             if not self._settings.durable:
                 raise OSError(errno.ENOSYS, "")  # asked once only
-            raise TakesLongError(partial(self._slow.sync, self._node(number), data_only=data_only))
+            raise TakesLongError(Sync(self._node(number), data_only))
 
         await self._do(opcode, operation, SeenRequest(number))
 

@@ -6,33 +6,19 @@ union: a borrowed descriptor to read from or to sync, or the copying part of a c
 
 from __future__ import annotations
 
-import errno
 import os
-from collections.abc import Awaitable, Callable, Iterator
-from typing import TypeVar
+from collections.abc import Callable, Iterator
 
 import trio
 
+from cowfs.fuse.delay import NO_SPACE, Again, Delay, Read, Sync, SyncAll
 from cowfs.union import copyup, data
 from cowfs.union.copyup import CopyUpNeeded
 from cowfs.union.nodes import Node
 from cowfs.union.tree import Tree
 
-Result = TypeVar("Result")
-Reply = bytes | memoryview | None
-Work = Callable[[], Awaitable[Reply]]
-
-_NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
 _PAUSES = (0.002, 0.02, 0.2)
 """Seconds to wait for the kernel to forget what was unlinked, one after the other."""
-
-
-class TakesLongError(Exception):
-    """Not a failure: the answer is not at hand, and `work` gets it without stalling other requests."""
-
-    def __init__(self, work: Work) -> None:
-        super().__init__()
-        self.work = work
 
 
 class SlowWork:
@@ -43,14 +29,20 @@ class SlowWork:
         self._copies: dict[Node, trio.Event] = {}
         """Nodes being copied up, and who waits for the end of it."""
 
-    def may_only_look_full(self, error: OSError) -> bool:
-        """Whether unlinked files hold space that is about to be free: their FORGET may still be under way.
+    async def do(self, delay: Delay) -> object:
+        """What the operation returns, or the reply's body. OSError: the errno of the reply."""
+        match delay:
+            case Again(operation, problem):
+                return await self._finish(operation, problem)
+            case Read(node, offset, size):
+                return await self.read(node, offset, size)
+            case Sync(node, data_only):
+                return await self.sync(node, data_only=data_only)
+            case SyncAll():
+                data.sync_all(self._tree)
+                return b""
 
-        The kernel sends it after unlink(2) or the last close(2) has returned, when programs count on the space.
-        """
-        return error.errno in _NO_SPACE and self._tree.upper.orphans() > 0
-
-    async def finish(self, operation: Callable[[], Result], problem: CopyUpNeeded | OSError) -> Result:
+    async def _finish(self, operation: Callable[[], object], problem: CopyUpNeeded | OSError) -> object:
         """The result of an operation that met a problem which passes: a copy-up to be made, or a full disk.
 
         It is repeated until it meets neither.
@@ -66,7 +58,7 @@ class SlowWork:
             except CopyUpNeeded as again:
                 problem = again
             except OSError as error:
-                if error.errno not in _NO_SPACE or not await self._space_came_free(orphans, pauses):
+                if error.errno not in NO_SPACE or not await self._space_came_free(orphans, pauses):
                     raise
 
     async def _space_came_free(self, before: int, pauses: Iterator[float]) -> bool:
@@ -110,10 +102,6 @@ class SlowWork:
         if node.upper:
             fd = data.borrow(self._tree, node)
             await trio.to_thread.run_sync(_sync_and_close, fd, data_only, abandon_on_cancel=True)
-        return b""
-
-    async def sync_all(self) -> bytes:
-        data.sync_all(self._tree)
         return b""
 
 

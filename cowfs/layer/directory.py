@@ -191,12 +191,13 @@ def _remove_unused(path: Path) -> None:
 def remove_tree(path: Path) -> None:
     """Remove a directory tree without following links, whatever modes and flags its files were given. LayerError."""
     # rm(1) goes as deep as a tree is, and is twice as quick as shutil. A mount helper may have no PATH.
-    if subprocess.run(["/bin/rm", "-rf", "--", path], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+    # What they say goes to a pipe: a small chroot may lack /dev/null.
+    if subprocess.run(["/bin/rm", "-rf", "--", path], capture_output=True, check=False).returncode == 0:
         return
     for repair in (["/usr/bin/chattr", "-R", "-f", "-ia"], ["/bin/chmod", "-R", "u+rwx"]):
         with suppress(FileNotFoundError):
-            subprocess.run([*repair, "--", path], stderr=subprocess.DEVNULL, check=False)
-    done = subprocess.run(["/bin/rm", "-rf", "--", path], stderr=subprocess.PIPE, check=False)
+            subprocess.run([*repair, "--", path], capture_output=True, check=False)
+    done = subprocess.run(["/bin/rm", "-rf", "--", path], capture_output=True, check=False)
     if done.returncode != 0:
         raise LayerError(f"Cannot remove the layer {path}: {done.stderr.decode(errors='replace').strip()}")
 

@@ -5,7 +5,6 @@ A program whose result changes with these depends on something that no file syst
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from enum import Enum
 
@@ -28,6 +27,8 @@ class ReaddirOrder:
 
     def arranged(self, names: list[bytes]) -> list[bytes]:
         if self.order is Order.SHUFFLE:
+            import hashlib  # loads OpenSSL, which a mount as usual does without
+
             key = hashlib.blake2b(self.seed.encode(), digest_size=32).digest()
             return sorted(names, key=lambda name: hashlib.blake2b(name, key=key, digest_size=16).digest())
         return sorted(names, reverse=self.order is Order.REVERSE)
@@ -55,6 +56,8 @@ class _VariedNumbers(Numbers):
 
     def __init__(self, devices: list[int], seed: str) -> None:
         super().__init__(devices)
+        import hashlib
+
         digest = hashlib.blake2b(seed.encode(), digest_size=8).digest()
         # Odd, so that it has an inverse: then multiplying is a permutation.
         self._factor = int.from_bytes(digest[:4], "little") | 1

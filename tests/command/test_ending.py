@@ -73,7 +73,7 @@ def test_a_dead_mount_is_named_and_cleared_by_one_command(ground: Ground) -> Non
 def test_a_temporary_layer_of_a_killed_daemon_is_removed_by_the_next(ground: Ground) -> None:
     environment = {**os.environ, "TMPDIR": str(ground.temporary)}
     with subprocess.Popen([*cowfs_command(), "-f", ground.base, ground.point], env=environment) as daemon:
-        wait_until(lambda: is_mounted(ground.point) and (ground.point / "file").exists())
+        wait_until(lambda: is_mounted(ground.point) and len(os.listdir(ground.temporary)) == 1)
         daemon.kill()
     syscalls.umount(str(ground.point), syscalls.MNT_DETACH)
     assert len(os.listdir(ground.temporary)) == 1

@@ -8,6 +8,8 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import trio
 
 from cowfs.fuse.callers import is_being_killed
 from cowfs.fuse.device import Device
-from cowfs.fuse.direct import dispatch
+from cowfs.fuse.direct import dispatch, tasks
 from cowfs.fuse.direct.loop import DirectEngine
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.protocol import abi, messages
@@ -32,11 +34,18 @@ pytestmark = pytest.mark.root
 class Kernel:
     """The other side of the device."""
 
-    def __init__(self, session: DirectEngine, end: socket.socket) -> None:
+    def __init__(self, session: DirectEngine, end: socket.socket, loaded: threading.Event | None = None) -> None:
+        """`loaded`: trio is not there before that is set."""
         self._end = end
         self._unique = 0
-        self._thread = threading.Thread(target=trio.run, args=(session.run,))
+        self._thread = threading.Thread(target=self._serve, args=(session, loaded))
         self._thread.start()
+
+    @staticmethod
+    def _serve(session: DirectEngine, loaded: threading.Event | None) -> None:
+        if loaded is not None:
+            session.serve_beside(partial(loaded.wait, 60))
+        trio.run(tasks.run, session)
 
     def send(self, opcode: int, node: int = 1, body: bytes = b"") -> int:
         self._unique += 2
@@ -91,16 +100,22 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
     tree.close()
 
 
-@pytest.fixture
-def kernel(tree: Tree, lines: list[str]) -> Iterator[Kernel]:
+@contextmanager
+def served(tree: Tree, lines: list[str], loaded: threading.Event | None = None) -> Iterator[Kernel]:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     for end in (ours, theirs):
         end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 << 20)
     device = Device(theirs.detach(), Path("/nowhere"))
-    kernel = Kernel(DirectEngine(device, tree, EngineSettings(debug=lines.append, io_uring=False)), ours)
+    kernel = Kernel(DirectEngine(device, tree, EngineSettings(debug=lines.append, io_uring=False)), ours, loaded)
     yield kernel
     kernel.hang_up()
     device.close()
+
+
+@pytest.fixture
+def kernel(tree: Tree, lines: list[str]) -> Iterator[Kernel]:
+    with served(tree, lines) as kernel:
+        yield kernel
 
 
 ALL_FLAGS = sum(InitFlag) & ~InitFlag.INIT_RESERVED
@@ -227,6 +242,27 @@ def test_a_killed_caller_is_let_go_with_or_without_an_interruption(
     monkeypatch.setattr(dispatch, "is_being_killed", lambda _: True)
     assert kernel.receive() == (held, errno.EINTR, b"")
     assert kernel.ask(Opcode.GETATTR, 1, abi.GETATTR_IN.pack(0, 0, 0))[0] == 0
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_before_trio_is_loaded_only_what_takes_long_waits(
+    tree: Tree, lines: list[str], monkeypatch: pytest.MonkeyPatch, killed: bool
+) -> None:
+    loaded = threading.Event()
+    with served(tree, lines, loaded) as kernel:
+        node = kernel.lookup(b"file")
+        with monkeypatch.context() as planted:
+            planted.setattr(data, "read", would_block)
+            reading = kernel.send(Opcode.READ, node, abi.READ_IN.pack(0, 0, 100, 0, 0, 0, 0))
+            assert kernel.ask(Opcode.GETATTR, 1, abi.GETATTR_IN.pack(0, 0, 0))[0] == 0
+        if killed:
+            monkeypatch.setattr(dispatch, "is_being_killed", lambda _: True)
+            kernel.send(Opcode.INTERRUPT, 0, abi.INTERRUPT_IN.pack(reading))
+            assert kernel.receive() == (reading, errno.EINTR, b"")
+        loaded.set()
+        if not killed:
+            assert kernel.receive() == (reading, 0, b"content")
+        assert kernel.ask(Opcode.GETATTR, 1, abi.GETATTR_IN.pack(0, 0, 0))[0] == 0
 
 
 @pytest.mark.parametrize("thread", [0, 2**31 - 1, os.getpid()], ids=["none", "gone", "own"])

@@ -18,6 +18,7 @@ from typing import NoReturn
 
 import cowfs.command.main
 import cowfs.daemon.mount
+import cowfs.daemon.serving
 import cowfs.fuse.pyfuse3_engine
 from tests.harness import syscalls
 
@@ -186,11 +187,11 @@ def _run_command(arguments: Sequence[str], log: Path, ready: int, sabotage: Call
 
 
 def _tell_when_mounted(ready: int) -> None:
-    serve = cowfs.daemon.mount.Mount.serve
+    serve = cowfs.daemon.serving.run
 
-    async def tell_and_serve(self: cowfs.daemon.mount.Mount) -> None:
+    def tell_and_serve(mount: cowfs.daemon.mount.Mount) -> None:
         os.write(ready, READY)
         os.close(ready)
-        await serve(self)
+        serve(mount)
 
-    setattr(cowfs.daemon.mount.Mount, "serve", tell_and_serve)  # noqa: B010  a method, which mypy lets nobody assign to
+    cowfs.daemon.serving.run = tell_and_serve

@@ -18,7 +18,7 @@ import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cowfs.daemon import control
+from cowfs.daemon import answering, control
 from cowfs.daemon.mount_table import Mounted
 from cowfs.fuse.statistics import STATISTICS_NAME, NoStatisticsError, read_statistics, statistics_table
 from cowfs.layer.directory import remove_tree
@@ -285,7 +285,7 @@ def test_a_question(text: bytes) -> None:
     async def snapshot(place: Path) -> None:
         asked.append(place)
 
-    answer = trio.run(control._answer, text[:16384], snapshot)
+    answer = trio.run(answering._answer, text[:16384], snapshot)
     assert set(answer) <= {"error"}
     for place in asked:
         assert place.is_absolute()

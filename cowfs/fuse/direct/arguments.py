@@ -10,6 +10,8 @@ from cowfs.fuse.protocol import abi, messages
 from cowfs.union.attrs import NOW, Caller, Changer, Changes
 
 Message = bytes | bytearray
+Reply = bytes | memoryview | None
+"""None: there is nothing to say, or it was said."""
 
 _CALLER = struct.Struct("=II")
 _CHANGER = struct.Struct("=III")

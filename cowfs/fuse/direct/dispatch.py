@@ -1,4 +1,4 @@
-"""From a request to its reply: by its handler at once, or in a task where that takes long.
+"""From a request to its reply: by its handler at once, or in a task of tasks.py where that takes long.
 
 One request at a time, wherever they come from. Whoever calls `answer` holds `lock`, which trio's tasks hold as well
 while the queues of io_uring have threads (uring_queues.py).
@@ -11,25 +11,19 @@ import logging
 import threading
 import time
 import traceback
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from functools import partial
-from typing import Protocol
-
-import trio
+from typing import Protocol, cast
 
 from cowfs.fuse.callers import is_being_killed
+from cowfs.fuse.delay import Again, Delay, TakesLongError, may_only_look_full
 from cowfs.fuse.direct.arguments import Message
 from cowfs.fuse.direct.handlers import Handlers
 from cowfs.fuse.engine import EngineSettings
 from cowfs.fuse.protocol import abi, messages
 from cowfs.fuse.protocol.opcodes import OPCODE_LIMIT
-from cowfs.fuse.slow import Reply, SlowWork, TakesLongError, Work
 from cowfs.union.copyup import CopyUpNeeded
 from cowfs.union.tree import Tree
-
-LOOK_SECONDS = 0.05
-"""How often to look whether those who wait are being killed."""
 
 _THREAD = abi.IN_HEADER.fields.index("pid")
 
@@ -53,19 +47,27 @@ class Replies(Protocol):
         """Takes a reply that a task gives, when other requests have been answered since."""
 
 
-@dataclass(eq=False)
 class SlowRequest:
-    """One that is worked on in a task."""
+    """One that takes long."""
 
-    unique: int
-    opcode: int
-    thread: int
-    """Of the caller, 0 if unknown."""
-    work: Work
-    give: GiveReply
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-    let_go: bool = False
-    """Answered before the work was done."""
+    def __init__(self, unique: int, opcode: int, thread: int, delay: Delay, give: GiveReply) -> None:
+        self.unique = unique
+        self.opcode = opcode
+        self.thread = thread
+        """Of the caller, 0 if unknown."""
+        self.delay = delay
+        self.give = give
+        self.let_go = False
+        """Answered before the work was done."""
+        self.cancel: Callable[[], None] = lambda: None
+        """Ends the work on it, where that is possible."""
+
+
+class Workers(Protocol):
+    """Who works on slow requests; tasks.py."""
+
+    def start(self, request: SlowRequest) -> None:
+        """From any thread. In the end it calls Dispatcher.finished."""
 
 
 class Dispatcher:
@@ -74,29 +76,21 @@ class Dispatcher:
         self._debug = settings.debug
         self._counters = settings.counters
         self._requests, self._nanoseconds = settings.counters.requests, settings.counters.nanoseconds
-        self._slow = SlowWork(tree)
-        self.handlers = Handlers(tree, settings, self._slow, self._interrupt)
+        self._tree = tree
+        self.handlers = Handlers(tree, settings, self._interrupt)
         self._table = self.handlers.table
         self.slow_requests: dict[int, SlowRequest] = {}
         """By their unique number."""
         self._early_requests: list[SlowRequest] = []
-        """Those that came before there could be tasks."""
-        self._watching = False
-        self._nursery: trio.Nursery | None = None
-        self._trio: trio.lowlevel.TrioToken | None = None
-        self._thread = 0
+        """Those that came before somebody could work on them: a mount can be used a moment before trio is loaded."""
+        self._workers: Workers | None = None
 
-    def end(self) -> None:
-        """What takes long is not begun any more: nobody waits for it."""
-        self._nursery = None
-
-    def begin(self, nursery: trio.Nursery) -> None:
+    def begin(self, workers: Workers) -> None:
         """From now on what takes long has a place to run in."""
-        self._trio = trio.lowlevel.current_trio_token()
-        self._thread = threading.get_ident()
-        self._nursery = nursery
-        for early in self._early_requests:
-            self._start_soon(early)
+        self._workers = workers
+        early, self._early_requests = self._early_requests, []
+        for request in early:
+            workers.start(request)
 
     def answer(self, to: Replies, opcode: int, unique: int, node: int, message: Message, length: int) -> None:
         """Replies now or later, and counts. `message` is good until the return, and may be longer than `length`."""
@@ -109,12 +103,12 @@ class Dispatcher:
         try:
             body = self._table[opcode](node, message)
         except OSError as problem:
-            if self._slow.may_only_look_full(problem):
+            if may_only_look_full(self._tree, problem):
                 self._start_again(problem, to, opcode, unique, node, message, length)
             else:
                 self._reply(to.reply, unique, b"", problem.errno or errno.EIO)
         except TakesLongError as slow:
-            self._start(unique, opcode, slow.work, to, message)
+            self._start(unique, opcode, slow.delay, to, message)
         except CopyUpNeeded as problem:
             self._start_again(problem, to, opcode, unique, node, message, length)
         except Exception as error:  # whatever a handler does wrong must not end the mount
@@ -152,62 +146,45 @@ class Dispatcher:
         length: int,
     ) -> None:
         again = partial(self._table[opcode], node, bytes(memoryview(message)[:length]))
-        self._start(unique, opcode, partial(self._slow.finish, again, problem), to, message)
+        self._start(unique, opcode, Again(again, problem), to, message)
 
-    def _start(self, unique: int, opcode: int, work: Work, to: Replies, message: Message) -> None:
+    def _start(self, unique: int, opcode: int, delay: Delay, to: Replies, message: Message) -> None:
         self._counters.slow += 1
         thread = abi.IN_HEADER.unpack_from(message)[_THREAD]
-        request = self.slow_requests[unique] = SlowRequest(unique, opcode, thread, work, to.late)
-        if self._nursery is None or self._trio is None:  # the mount can be used a moment before it is settled
+        request = self.slow_requests[unique] = SlowRequest(unique, opcode, thread, delay, to.late)
+        if self._workers is None:
             self._early_requests.append(request)
-        elif threading.get_ident() == self._thread:
-            self._start_soon(request)
         else:
-            with suppress(trio.RunFinishedError):
-                self._trio.run_sync_soon(self._start_soon, request)
+            self._workers.start(request)
 
-    def _start_soon(self, request: SlowRequest) -> None:
-        if self._nursery is not None:
-            self._nursery.start_soon(self._finish, request)
-            if not self._watching:
-                self._watching = True
-                self._nursery.start_soon(self._watch)
-
-    async def _finish(self, request: SlowRequest) -> None:
-        body: Reply = None
+    def finished(self, request: SlowRequest, result: object) -> None:
+        """The reply to a slow request: its body, None if there is none, or what was raised instead."""
+        del self.slow_requests[request.unique]
         number = 0
-        try:
-            with request.scope:
-                body = await request.work()
-        except OSError as error:
-            number = error.errno or errno.EIO
-        except Exception as error:
-            self._log_defect(request.opcode, error)
+        if isinstance(result, OSError):
+            number = result.errno or errno.EIO
+        elif isinstance(result, Exception):
+            self._log_defect(request.opcode, result)
             number = errno.EIO
-        finally:
-            del self.slow_requests[request.unique]
-        if not request.let_go and (number or body is not None):
-            self._reply(request.give, request.unique, body or b"", number)
+        if not request.let_go and (number or result is not None):
+            self._reply(request.give, request.unique, b"" if number else cast(bytes, result), number)
 
     # Callers that are killed
 
     def _interrupt(self, unique: int) -> None:
-        """The caller got a signal, its first since it waits. If it is not known yet, `_watch` will see to it."""
+        """The caller got a signal, its first since it waits. If it is not known yet, `let_the_killed_go` sees to it."""
         request = self.slow_requests.get(unique)
         if request is not None:
             self._let_go_if_killed(request)
 
-    async def _watch(self) -> None:
-        """Until no work is left. The kernel tells of the first signal only, and that need not be the deadly one."""
-        while self.slow_requests:
-            await trio.sleep(LOOK_SECONDS)
-            for request in list(self.slow_requests.values()):
-                self._let_go_if_killed(request)
-        self._watching = False
+    def let_the_killed_go(self) -> None:
+        """The kernel tells of the first signal only, and that need not be the deadly one."""
+        for request in list(self.slow_requests.values()):
+            self._let_go_if_killed(request)
 
     def _let_go_if_killed(self, request: SlowRequest) -> None:
         """It need not wait for what cannot be cancelled, as a copy-up; nothing is done for it after that."""
         if not request.let_go and is_being_killed(request.thread):
             request.let_go = True
-            request.scope.cancel()
+            request.cancel()
             self._reply(request.give, request.unique, b"", errno.EINTR)

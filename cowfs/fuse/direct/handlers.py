@@ -15,10 +15,11 @@ import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from errno import ENOENT, ENOSYS, ENOTDIR, ENOTTY, ENXIO
-from functools import partial
 
+from cowfs.fuse.delay import Read, Sync, SyncAll, TakesLongError
 from cowfs.fuse.direct.arguments import (
     Message,
+    Reply,
     attribute_changes,
     caller_of,
     changer_of,
@@ -33,7 +34,6 @@ from cowfs.fuse.protocol import abi, file_flags, messages, negotiation
 from cowfs.fuse.protocol.abi import InitFlag
 from cowfs.fuse.protocol.messages import HEADER_SIZE, NEGATIVE_ENTRY, NO_ENTRY, dirent
 from cowfs.fuse.protocol.opcodes import OPCODE_LIMIT, Opcode
-from cowfs.fuse.slow import Reply, SlowWork, TakesLongError
 from cowfs.fuse.statistics import STATISTICS_NAME
 from cowfs.union import data, dirs, files, rename, xattrs
 from cowfs.union.attrs import (
@@ -62,12 +62,9 @@ _OPENED = abi.OPEN_OUT.pack(0, abi.FOPEN_KEEP_CACHE | abi.FOPEN_NOFLUSH, 0)
 class Handlers:
     """The methods that opcodes.py names, bound to one tree; `table` is indexed by opcode, and only filled here."""
 
-    def __init__(
-        self, tree: Tree, settings: EngineSettings, slow: SlowWork, give_up: Callable[[int], None] = lambda _: None
-    ) -> None:
+    def __init__(self, tree: Tree, settings: EngineSettings, give_up: Callable[[int], None] = lambda _: None) -> None:
         """`give_up` is told the unique number of a request whose caller got a signal."""
         self.tree = tree
-        self.slow = slow
         self.settings = settings
         self.negotiated = InitFlag(0)
         self.before_init: Callable[[messages.InitRequest], InitFlag] = lambda _: InitFlag(0)
@@ -297,7 +294,7 @@ class Handlers:
         try:
             return data.read(self.tree, node, offset, size, at_once=self._room(size))
         except BlockingIOError:
-            raise TakesLongError(partial(self.slow.read, node, offset, size)) from None
+            raise TakesLongError(Read(node, offset, size)) from None
 
     def _room(self, size: int) -> memoryview:
         """Good until the next read."""
@@ -340,10 +337,10 @@ class Handlers:
     def fsync(self, number: int, message: Message) -> Reply:
         _, flags, _ = abi.FSYNC_IN.unpack_from(message, HEADER_SIZE)
         data_only = bool(flags & abi.FSYNC_FDATASYNC)
-        raise TakesLongError(partial(self.slow.sync, self._node(number), data_only=data_only))
+        raise TakesLongError(Sync(self._node(number), data_only))
 
     def syncfs(self, _: int, __: Message) -> Reply:
-        raise TakesLongError(self.slow.sync_all)
+        raise TakesLongError(SyncAll())
 
     # Directories
 

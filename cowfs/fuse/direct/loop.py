@@ -2,8 +2,8 @@
 
 A request that can be answered now is answered between two reads of the device, with no task switch; the others
 become trio tasks. Between two requests the engine waits in two ways: first a short while in poll(2), which wakes up
-far quicker than an event loop, then in trio. All that is in one thread, until the kernel offers FUSE over io_uring:
-then threads of uring_queues.py answer, and what is left to this one are tasks, FORGET and INTERRUPT.
+far quicker than an event loop, then in trio (tasks.py). All that is in one thread, until the kernel offers FUSE over
+io_uring: then threads of uring_queues.py answer, and what is left to this one are tasks, FORGET and INTERRUPT.
 """
 
 from __future__ import annotations
@@ -13,12 +13,11 @@ import errno
 import logging
 import os
 import select
+import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import replace
-
-import trio
 
 from cowfs.fuse.device import Device, MountError
 from cowfs.fuse.direct.affinity import STREAK, Affinity
@@ -41,8 +40,8 @@ LINGER_MS = 10
 BURST_NS = 20_000_000
 """After so long without a pause trio gets its turn, for cancellation and finished threads."""
 
-GATHER_SECONDS = 0.005
-"""With queues, FORGETs are left to gather so long: nobody waits for them, and many are read at once."""
+SWITCH_SECONDS = 0.0002
+"""How long a thread that loads modules may go on while a request waits; Python's own 0.005 would be felt."""
 
 JOIN_LIMIT = 4096
 """Replies up to this size are joined to their header and written with one write; longer ones are not copied."""
@@ -53,17 +52,18 @@ _log = logging.getLogger("cowfs")
 class DirectEngine:
     def __init__(self, device: Device, tree: Tree, settings: EngineSettings) -> None:
         self._device = device
-        self._fd = device.fd
-        self._tree = tree
+        self.fd = device.fd
+        self.tree = tree
         self._settings = settings
         tree.on_stale = self._forget_attributes
-        self._dispatcher = Dispatcher(tree, settings)
-        self._handlers = self._dispatcher.handlers
+        self.dispatcher = Dispatcher(tree, settings)
+        self._handlers = self.dispatcher.handlers
         self._handlers.before_init = self._open_queues
         self._replies = _DeviceReplies(device.fd)
         self._queues: Queues | None = None
         self._buffer = bytearray(BUFFER_SIZE)
-        self._ended = False
+        self.ended = False
+        """Unmounted, or given up; then there are no more requests."""
         self._problem = ""
         """Why it ended, if not as it should."""
         self._in_vain = 0
@@ -73,14 +73,14 @@ class DirectEngine:
         self._streak = 0
         """How many requests in a row came from that thread."""
         poll = select.poll()
-        poll.register(self._fd, select.POLLIN)
+        poll.register(self.fd, select.POLLIN)
         self._poll = poll.poll
 
     def _open_queues(self, offered: messages.InitRequest) -> InitFlag:
         """Queues are agreed on only when they are there: the kernel then waits for them, whatever becomes of them."""
         if self._settings.io_uring and offered.flags & InitFlag.OVER_IO_URING:
             try:
-                queues = Queues(self._fd, self._tree, self._dispatcher)
+                queues = Queues(self.fd, self.tree, self.dispatcher)
                 queues.open()
             except OSError as error:
                 _log.info("the kernel offers FUSE over io_uring, which cannot be used: %s", error)
@@ -109,46 +109,56 @@ class DirectEngine:
             except OSError as error:
                 problems.append(error)
 
-        thread = threading.Thread(target=settle, daemon=True)
         with self._handlers.only_root_shown():
-            thread.start()
-            while thread.is_alive() and not self._ended:
-                self._poll(LINGER_MS)
-                with self._dispatcher.lock:
-                    self._serve_burst(0)
+            self.serve_beside(settle)
         if self._problem:
             text = f"cannot mount on {self._device.mountpoint}: {self._problem}"
             raise MountError(errno.ECONNABORTED, text)
-        thread.join()  # whoever saw the mount may have unmounted it meanwhile
         if problems:
             raise problems[0]
 
-    @trio.lowlevel.enable_ki_protection
-    async def run(self) -> None:
-        """Answers requests until the file system is unmounted, or the surrounding cancel scope is cancelled."""
-        try:
-            with _taking_turns(self._dispatcher.lock):
-                async with trio.open_nursery() as nursery:
-                    self._dispatcher.begin(nursery)
-                    while not self._ended:
-                        await trio.lowlevel.wait_readable(self._fd)
-                        if self._queues is not None:
-                            await trio.sleep(GATHER_SECONDS)
-                        self._serve_burst(0 if self._queues is not None else LINGER_MS)
-                    nursery.cancel_scope.cancel()
-        finally:
-            self._dispatcher.end()
-            if self._problem:
-                _log.error("%s", self._problem)
-            if self._queues is not None:
-                self._queues.close()
+    def serve_beside(self, work: Callable[[], object]) -> None:
+        """Answers requests until `work`, in a thread of its own, is done. It must not raise, nor need the tree."""
+        done = os.eventfd(0, os.EFD_CLOEXEC)
+        poll = select.poll()
+        poll.register(self.fd, select.POLLIN)
+        poll.register(done, select.POLLIN)
 
-    def _serve_burst(self, linger_ms: int) -> None:
+        def work_and_tell() -> None:
+            try:
+                work()
+            finally:
+                os.eventfd_write(done, 1)
+
+        thread = threading.Thread(target=work_and_tell, daemon=True)
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_SECONDS)
+        thread.start()
+        while not self.ended and (done, select.POLLIN) not in poll.poll():
+            with self.dispatcher.lock:
+                self.serve_burst(0)
+        sys.setswitchinterval(interval)
+        if not self._problem:  # else it may wait for ever for an answer
+            thread.join()
+            os.close(done)
+
+    @property
+    def has_queues(self) -> bool:
+        return self._queues is not None
+
+    def close(self) -> None:
+        """Afterwards no request is answered."""
+        if self._problem:
+            _log.error("%s", self._problem)
+        if self._queues is not None:
+            self._queues.close()
+
+    def serve_burst(self, linger_ms: int) -> None:
         """Answers requests until none has come for a while, or the mount is gone."""
-        fd, buffer, buffers, readv = self._fd, self._buffer, [self._buffer], os.readv
+        fd, buffer, buffers, readv = self.fd, self._buffer, [self._buffer], os.readv
         clock, unpack_header = time.perf_counter_ns, abi.IN_HEADER.unpack_from
-        answer, replies = self._dispatcher.answer, self._replies
-        poll, slow_requests = self._poll, self._dispatcher.slow_requests
+        answer, replies = self.dispatcher.answer, self._replies
+        poll, slow_requests = self._poll, self.dispatcher.slow_requests
         init = int(Opcode.INIT)
         deadline = clock() + BURST_NS
         last_thread, streak = self._last_thread, self._streak
@@ -163,7 +173,7 @@ class DirectEngine:
                 return
             self._in_vain = 0
             if length < HEADER_SIZE:
-                self._ended = True  # no device ends so, but a socket in a test
+                self.ended = True  # no device ends so, but a socket in a test
                 return
             _, opcode, unique, node, _, _, thread, _, _ = unpack_header(buffer)
             answer(replies, opcode, unique, node, buffer, length)
@@ -188,7 +198,7 @@ class DirectEngine:
         if not final and self._in_vain < FAILURES_IN_VAIN:
             time.sleep(RETRY_SECONDS)
             return
-        self._ended = True
+        self.ended = True
         if error.errno != errno.ENODEV:
             self._problem = f"reading /dev/fuse failed: {error.strerror}"
 
@@ -196,7 +206,7 @@ class DirectEngine:
         try:
             queues.register()
         except OSError as error:
-            self._ended = True
+            self.ended = True
             reason = f"({error.strerror}); --engine device does without"
             self._problem = f"the kernel offers FUSE over io_uring and then refuses it {reason}"
 
@@ -207,7 +217,7 @@ class DirectEngine:
         wait for the end of an eviction, which may need an answer from here.
         """
         with contextlib.suppress(OSError):  # ENOENT: the kernel has forgotten the node
-            os.write(self._fd, messages.notify_stale_attributes(node.number))
+            os.write(self.fd, messages.notify_stale_attributes(node.number))
 
 
 class _DeviceReplies:
@@ -235,29 +245,3 @@ class _DeviceReplies:
     @property
     def late(self) -> GiveReply:
         return self.reply
-
-
-class _Turns(trio.abc.Instrument):
-    """Gives the others their turn while trio waits."""
-
-    def __init__(self, lock: threading.Lock) -> None:
-        self._lock = lock
-
-    def before_io_wait(self, timeout: float) -> None:
-        self._lock.release()
-
-    def after_io_wait(self, timeout: float) -> None:
-        self._lock.acquire()
-
-
-@contextlib.contextmanager
-def _taking_turns(lock: threading.Lock) -> Iterator[None]:
-    """Tasks of trio hold the lock, all of them and whatever they do, except while none can go on."""
-    turns = _Turns(lock)
-    lock.acquire()
-    trio.lowlevel.add_instrument(turns)
-    try:
-        yield
-    finally:
-        trio.lowlevel.remove_instrument(turns)
-        lock.release()

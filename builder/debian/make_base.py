@@ -18,6 +18,11 @@ from builder.process import output
 # autopkgtest and sbuild make users and groups; apt brought it until Debian 12.
 INCLUDED = ("fakeroot", "passwd")
 
+# dpkg waits for the disk after each package, which takes longest; here once is enough, before the base gets its place.
+WAITS_FOR_NO_DISK = (
+    "--dpkgopt=force-unsafe-io",
+    """--customize-hook=rm "$1/etc/dpkg/dpkg.cfg.d/99mmdebstrap" && sync --file-system "$1" """,
+)
 
 # mmdebstrap, and what it copies into the base, ask the resolver of the network that they have.
 MOUNT_RESOLVER = '[ ! -e /etc/resolv.conf ] || mount -n --bind "$1" /etc/resolv.conf; shift; exec "$@"'
@@ -77,6 +82,7 @@ def create(options: BaseOptions, directory: Path) -> Path:
         f"--keyring={options.keyring}",
         '--aptopt=Acquire::Languages "none"',
         "--skip=cleanup/apt/lists",
+        *WAITS_FOR_NO_DISK,
         options.suite,
         made,
         *lines,

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -143,13 +144,32 @@ def test_a_c_project_is_made_and_made_again(bench: Workbench) -> None:
     )
 
 
-def test_a_virtual_environment(bench: Workbench) -> None:
+@pytest.fixture(scope="module")
+def wheel(scratch: Path) -> Path:
+    """A small Python package as pip installs it; pip itself takes ten times as long."""
+    path, about = scratch / "tiny-1-py3-none-any.whl", "tiny-1.dist-info"
+    files = {f"tiny/m{number}.py": f"import json\nvalue = json.dumps([{number}])\n" for number in range(20)}
+    files["tiny/__init__.py"] = "import tiny.m7 as last\ndef main():\n    print(last.value)\n"
+    files[f"{about}/entry_points.txt"] = "[console_scripts]\ntiny = tiny:main\n"
+    files[f"{about}/METADATA"] = "Metadata-Version: 2.1\nName: tiny\nVersion: 1\n"
+    files[f"{about}/WHEEL"] = "Wheel-Version: 1.0\nGenerator: tests\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    files[f"{about}/RECORD"] = "".join(f"{name},,\n" for name in (*files, f"{about}/RECORD"))
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+def test_a_virtual_environment(bench: Workbench, wheel: Path) -> None:
     def operations(trial: Trial) -> None:
         program = os.fsdecode(trial.path("venv/bin/python"))
-        subprocess.run([sys.executable, "-m", "venv", trial.path("venv")], check=True, timeout=120)
-        code = "import sys, json, ssl, pip; print(sys.prefix != sys.base_prefix, json.dumps([1]))"
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", trial.path("venv")], check=True, timeout=120)
+        pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", program]
+        subprocess.run([*pip, "install", "--quiet", "--no-index", wheel], check=True, timeout=120)
+        code = "import sys, json, ssl, tiny; print(sys.prefix != sys.base_prefix, json.dumps([1]))"
         done = subprocess.run([program, "-c", code], capture_output=True, text=True, check=True, timeout=60)
         trial.note("runs", done.stdout)
+        trial.note("its command", subprocess.check_output([trial.path("venv/bin/tiny")], text=True, timeout=60))
         # The paths of the two trees are written into these.
         _shell(trial, "rm -r venv/bin venv/pyvenv.cfg venv/lib/*/site-packages/*/RECORD")
         _shell(trial, "find venv -name __pycache__ -prune -exec rm -r {} +")

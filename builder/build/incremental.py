@@ -9,11 +9,11 @@ from pathlib import Path
 
 from builder import hostile_tree
 from builder.build import buildpackage, trials, twice
-from builder.build.job import BuildOptions, Job
+from builder.build.job import Job
 from builder.build.summary import StageFailed, Status
 from builder.build.trials import Attempt
 from builder.log import timestamp
-from builder.problems import Misuse, Problem
+from builder.problems import Problem
 from builder.session import own_directories
 from builder.store import build_trees
 from builder.verdict.findings import Findings, Verdict
@@ -50,24 +50,6 @@ rm -rf debhelper-build-stamp ./*.debhelper.log .debhelper files autoreconf.befor
 cd ../..
 rm -rf "$1" "$1".* "$2" "$2".*
 """
-
-
-def check(options: BuildOptions) -> None:
-    """Misuse where it cannot be had together with what else is asked for."""
-    if options.compare and not options.incremental:
-        raise Misuse("--compare is said with --incremental: it builds clean as well", "To build twice: --twice")
-    if not options.incremental:
-        return
-    others = {
-        "--source": options.build_source,
-        "--purge-session": options.purge_session != "always",
-        "--build-in-memory": options.build_in_memory is not None,
-        "--in-union build": "build" in options.in_union,
-        "--twice, --vary and --bisect": options.twice or options.vary or options.bisect,
-        "--build-path below /tmp": Path(options.build_place).is_relative_to(own_directories.TEMPORARY),
-    }
-    if wrong := [name for name, asked in others.items() if asked]:
-        raise Misuse(f"--incremental does not go with {wrong[0]}")
 
 
 def take_up(job: Job) -> bool:

@@ -27,6 +27,7 @@ from builder.store import dependency_layers, downloads
 
 if TYPE_CHECKING:  # python-debian would be felt by whatever only checks a build
     from builder.debian.depends import WantedPackages
+    from builder.session.steps import Steps
 
 # The same in each session, so that what records its path is the same each time.
 PLACE = "/build/reproducible-path"
@@ -131,6 +132,8 @@ class BuildOptions:
     """Go on in the build tree of the last time."""
     compare: bool = False
     """And build clean as well, and compare."""
+    snapshot_steps: bool = False
+    """Keep a state of the session after each debhelper command."""
     twice: bool = False
     """Build again with directories in another order, and compare."""
     vary: tuple[str, ...] = ()
@@ -209,6 +212,8 @@ class Job:
         """Whether it is built in the tree of the last time."""
         self.tree_conditions = ""
         """What decides on whether the next build can go on in this one's tree."""
+        self.steps: Steps | None = None
+        """The states after the debhelper commands of the build."""
         self.surroundings = USUAL
         self.stage = "create-session"
         self.result: artifacts.Artifacts | None = None

@@ -28,7 +28,7 @@ from builder.build import (
     vary,
 )
 from builder.build.binnmu import PUT_ON_TOP
-from builder.build.job import BuildOptions, Job
+from builder.build.job import IN_UNION, BuildOptions, Job
 from builder.build.outputs import Names
 from builder.build.purpose import Purpose
 from builder.build.summary import StageFailed, Status
@@ -94,8 +94,7 @@ def run_stages(job: Job, purpose: Purpose | None = None) -> None:
                 layers,
                 vary.first(job.options),
                 traced=job.options.trace,
-                # What is left in /tmp is in the trace's report.
-                in_union=["tmp"] if job.options.trace else [],
+                in_union=in_union(job.options),
                 memory=job.options.build_in_memory,
             ):
                 with commands_on_failure(job, "chroot-cleanup"):
@@ -109,6 +108,13 @@ def run_stages(job: Job, purpose: Purpose | None = None) -> None:
                     finish(job, purpose)
             if second is not None:
                 finish(job, purpose, second)
+
+
+def in_union(options: BuildOptions) -> Sequence[str]:
+    if options.snapshot_steps:
+        return tuple(IN_UNION)  # what lies elsewhere is in no state
+    # What is left in /tmp is in the trace's report.
+    return ["tmp"] if options.trace else []
 
 
 def begin_second(job: Job, layers: Sequence[Path]) -> Callable[[], None]:
@@ -217,18 +223,25 @@ def work_in_session(job: Job) -> None:
     check_space(job)
     hack_version(job)
     commands(job, "starting-build")
-    with traced(job) if job.options.trace else nullcontext():
+    with watched(job):
         run_build(job)
     commands(job, "finished-build")
     take_artifacts(job)
     contents.show(job)
 
 
-def traced(job: Job) -> AbstractContextManager[None]:
-    # The report and its page would be felt by the start of every build.
-    from builder.build import trace_report
+def watched(job: Job) -> AbstractContextManager[None]:
+    """What is to be known of the build while it runs."""
+    # Either would be felt by the start of every build.
+    if job.options.trace:
+        from builder.build import trace_report
 
-    return trace_report.traced(job, resolvers.wanted(job))
+        return trace_report.traced(job, resolvers.wanted(job))
+    if job.options.snapshot_steps:
+        from builder.build import step_states
+
+        return step_states.taken(job)
+    return nullcontext()
 
 
 def commands(job: Job, point: str) -> None:

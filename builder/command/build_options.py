@@ -155,6 +155,9 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--silence-limit", metavar="SECONDS", type=float, help="for the build stage to say nothing")
     group.add_argument("--purge-session", choices=PURGE, default="always", help="else it is kept: cowbuild sessions")
     group.add_argument("--trace", action="store_true", help="report which dependencies were used, and what else")
+    group.add_argument(
+        "--snapshot-steps", action="store_true", help="keep the session, and its states after each debhelper command"
+    )
     group.add_argument("--incremental", action="store_true", help="over the build tree kept from the last time")
     group.add_argument("--compare", action="store_true", help="with --incremental: build clean as well, and compare")
     add_variations(group)
@@ -224,6 +227,7 @@ def build_options(arguments: argparse.Namespace, dsc: Path, tree: Path | None) -
         "host": host,
         "build_all": host is None if arguments.build_all is None else arguments.build_all,
         "profiles": (cross.PROFILES if host else ()) if arguments.profiles is None else arguments.profiles,
+        "purge_session": "never" if arguments.snapshot_steps else arguments.purge_session,
         "deps_cache_limit": arguments.deps_cache_size * 1024**2,
         "downloads_limit": arguments.downloads_size * 1024**2,
         "debbuild_options": (*arguments.debbuildopt, *arguments.debbuildopts),

@@ -35,10 +35,10 @@ def check_build(arguments: argparse.Namespace, outside: Outside) -> int:
     for each in arguments.packages:
         obtain.check_package(each)
     package = Path(package_of(arguments))
-    if arguments.incremental or arguments.compare:
-        from builder.build import incremental
+    if arguments.incremental or arguments.compare or arguments.snapshot_steps:
+        from builder.build import conflicts
 
-        incremental.check(build_options(arguments, package, None))
+        conflicts.check(build_options(arguments, package, None))
     if arguments.base is None:
         check_request(build_options(arguments, package, None))
         arguments.base = usual_base(arguments, outside)

@@ -45,6 +45,8 @@ def list_sessions(_arguments: argparse.Namespace, _outside: Outside) -> int:
 
     for each in kept_sessions.every():
         print(f"{each.name:48} {timestamp(each.made)}  {each.stage:12} {each.base}")
+        for step in each.steps:
+            print(f"    {each.name}:{step}")
     return 0
 
 

@@ -115,7 +115,9 @@ def enter(kept: KeptSession, command: Sequence[str], directory: Path, *, changin
     """
     place = os.path.dirname(kept.build_directory)
     own = own_directories.kept(kept.own, place)
-    layers = [*([] if changing else [*([kept.own] if own else []), kept.layer]), *kept.below]
+    # A state of a session has a layer from when it is first entered.
+    written = [kept.layer] if kept.layer.exists() else []
+    layers = [*([] if changing else [*([kept.own] if own else []), *written]), *kept.below]
     writing = kept.layer if changing else None
     with opened(Path(kept.base), directory, BuildLog(), layers, writing=writing) as session:
         if changing:

@@ -22,7 +22,7 @@ import zipfile
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -37,7 +37,7 @@ from cowfs.base_list import join_bases
 
 RECORD = "session.json"
 RECORD_LIMIT = 64 * 1024
-LAYERS_LIMIT = 10
+LAYERS_LIMIT = 200
 RECORD_FIELDS = {**FIELDS, "suite": str, "architecture": str, "digest": str, "layers": int}
 
 # What two bases may differ in and be the same: what apt fetched, caches, logs, and when files were made.
@@ -73,17 +73,21 @@ def write(kept: KeptSession, target: Path) -> None:
         raise Problem(f"{failure}: a name below its own directories begins with .wh., which archives give a meaning")
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     base = Path(kept.base)
+    # A state in which nothing was done has no layer of its own yet.
+    layers = [*([kept.layer] if (kept.layer / "upper").is_dir() else []), *kept.below]
+    if not layers:
+        raise Problem(f"{failure}: nothing was written in it yet")
     record = {
-        **asdict(kept),
+        **kept.as_record(),
         "suite": base_facts.suite(base),
         "architecture": base_facts.architecture(base),
         "digest": content_of(base),
-        "layers": len(kept.below),
+        "layers": len(layers) - 1,
     }
     try:
         with zipfile.ZipFile(partial, "x", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.writestr(RECORD, json.dumps(record, indent=1) + "\n")
-            for name, layer in _layers(kept.directory, len(kept.below)):
+            for (name, _), layer in zip(_layers(kept.directory, len(layers) - 1), layers, strict=True):
                 _add(archive, name, [*COWFS, "export", layer, "--format", "oci"], failure)
             if kept.own.is_dir():
                 _add(archive, "own.tar", [*AS_ARCHIVE, "-C", kept.own, "."], failure)
@@ -187,7 +191,7 @@ def _unpack(archive: zipfile.ZipFile, file: Path, record: dict[str, Any], base: 
         empty.mkdir()
         _import(archive, "own.tar", directory / "own", [empty], file)
         (directory / "own/upper").rename(whole / own_directories.NAME)
-    stem = record["name"].rpartition("-")[0]
+    stem = record["name"].partition(":")[0].rpartition("-")[0]
     # What it is called elsewhere need be no name here.
     name = kept_sessions.free_name(stem if own_directories.may_be_place(f"/{stem}") else "imported")
     fields = {field: record[field] for field in FIELDS}

@@ -3,6 +3,8 @@
     PLACE/NAME/layer/          what was written, a cowfs layer over `base`
     PLACE/NAME/own/            its build tree and its /tmp (session/own_directories.py), where they were plain
     PLACE/NAME/below/          frozen layers between that and the base, topmost first: 0, 1, ...
+    PLACE/NAME/steps/STATE/    states that the session went through: each may have a layer of its own, over those below
+                               but for the first so many, which step.info tells
     PLACE/NAME/session.info    which base, which package, where in it the build was
 
 A kept session keeps the base it stands on from being removed (bases.py).
@@ -16,16 +18,17 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from builder import private, records
 from builder.problems import Misuse
 from builder.store.places import Kind, place_of
 
-INFO = "session.info"
+INFO, STEP_INFO = "session.info", "step.info"
 FIELDS = {"name": str, "package": str, "base": str, "stage": str, "made": float, "build_directory": str}
 """Of INFO, as records.py has them."""
+STEP_FIELDS = {"skipped": int}
 
 
 @dataclass(frozen=True)
@@ -36,10 +39,16 @@ class KeptSession:
     stage: str
     made: float
     build_directory: str
+    step: str = ""
+    """Which of the states that the session NAME, which `name` then is but for ":STEP", went through."""
 
     @property
     def directory(self) -> Path:
-        return sessions_directory() / self.name
+        return self._whole / "steps" / self.step if self.step else self._whole
+
+    @property
+    def _whole(self) -> Path:
+        return sessions_directory() / self.name.partition(":")[0]
 
     @property
     def layer(self) -> Path:
@@ -52,7 +61,31 @@ class KeptSession:
     @property
     def below(self) -> list[Path]:
         """The frozen layers that it stands on, topmost first."""
-        return sorted((self.directory / "below").glob("[0-9]"))
+        found = frozen_layers(self._whole)
+        if not self.step:
+            return found
+        record = records.read(self.directory / STEP_INFO, STEP_FIELDS)
+        return found[record["skipped"] :] if record else found
+
+    @property
+    def steps(self) -> list[str]:
+        """The names of its states, in order."""
+        return sorted(info.parent.name for info in self.directory.glob(f"steps/*/{STEP_INFO}"))
+
+    def at(self, step: str) -> KeptSession | None:
+        """It at one of its states, by its name with or without the number; the last of that name."""
+        for each in reversed(self.steps):
+            if step in (each, each.partition("-")[2]):
+                return replace(self, name=f"{self.name}:{each}", step=each)
+        return None
+
+    def as_record(self) -> dict[str, str | float]:
+        return {name: value for name, value in asdict(self).items() if name in FIELDS}
+
+
+def frozen_layers(whole: Path) -> list[Path]:
+    """Those in a kept session's directory, topmost first."""
+    return sorted((whole / "below").glob("[0-9]*"), key=lambda each: int(each.name))
 
 
 def sessions_directory() -> Path:
@@ -76,24 +109,32 @@ def keep(
     stage: str,
     made: float,
     build_directory: str,
+    frozen: Sequence[Path] = (),
+    states: Sequence[tuple[str, int]] = (),
 ) -> str:
     """Keep an ended session's layer and own directories, if any; all on this file system. Its name. OSError.
 
-    The frozen layers `below` it, topmost first, stay where they are, too.
+    The frozen layers `below` it, topmost first, stay where they are, too; not its own ones, the lowest first, that are
+    over them. `states` are names, and on how many of its own frozen layers they stand.
     """
     kept = KeptSession(free_name(stem), package, str(base), stage, made, build_directory)
     whole = layer.parent / "kept"
     whole.mkdir()
-    for at, frozen in enumerate(below):
-        (whole / "below").mkdir(exist_ok=True)
+    (whole / "below").mkdir()
+    for at, layer_of_it in enumerate(reversed(frozen)):
+        layer_of_it.rename(whole / f"below/{at}")
+    for name, layers in states:
+        (whole / "steps" / name).mkdir(parents=True)
+        (whole / "steps" / name / STEP_INFO).write_text(json.dumps({"skipped": len(frozen) - layers}) + "\n")
+    for at, each in enumerate(below, len(frozen)):
         # Nobody writes to the files of a frozen layer, so they can have two names; not on two file systems.
         for how in ("-al", "-a"):
-            copied = subprocess.run(["cp", how, frozen, whole / f"below/{at}"], stderr=subprocess.DEVNULL, check=False)
+            copied = subprocess.run(["cp", how, each, whole / f"below/{at}"], stderr=subprocess.DEVNULL, check=False)
             if copied.returncode == 0:
                 break
             shutil.rmtree(whole / f"below/{at}", ignore_errors=True)
         else:
-            raise OSError(f"the layer {frozen} cannot be copied")
+            raise OSError(f"the layer {each} cannot be copied")
     layer.rename(whole / "layer")
     if own.exists():
         own.rename(whole / "own")
@@ -111,7 +152,7 @@ def publish(whole: Path, kept: KeptSession) -> None:
     from cowfs.layer import metadata
 
     # In the places where they will be: a layer keeps in mind what it lies over.
-    layers = [whole / "layer", *sorted((whole / "below").glob("[0-9]"))]
+    layers = [whole / "layer", *frozen_layers(whole)]
     try:
         for at, layer in enumerate(layers):
             if metadata.is_layer(layer):
@@ -119,7 +160,7 @@ def publish(whole: Path, kept: KeptSession) -> None:
                 metadata.note_bases(layer, {**below, Path(kept.base): Path(kept.base)})
     except metadata.LayerError as error:
         raise OSError(str(error)) from None
-    (whole / INFO).write_text(json.dumps(asdict(kept), indent=1) + "\n")
+    (whole / INFO).write_text(json.dumps(kept.as_record(), indent=1) + "\n")
     whole.rename(kept.directory)
 
 
@@ -131,7 +172,7 @@ def begin(base: Path, *, stem: str, stage: str) -> KeptSession:
     whole = made / f".{name}"
     whole.mkdir()
     (whole / "layer").mkdir()
-    (whole / INFO).write_text(json.dumps(asdict(kept), indent=1) + "\n")
+    (whole / INFO).write_text(json.dumps(kept.as_record(), indent=1) + "\n")
     whole.rename(kept.directory)
     return kept
 
@@ -146,8 +187,13 @@ def every() -> list[KeptSession]:
 
 def find(name: str) -> KeptSession:
     """Problem when there is none of that name."""
+    session, _, step = name.partition(":")
     for each in every():
-        if each.name == name:
+        if each.name == session and step:
+            if (found := each.at(step)) is not None:
+                return found
+            raise Misuse(f"The session {session} has no state {step}", f"States: {', '.join(each.steps) or 'none'}")
+        if each.name == session:
             return each
     known = ", ".join(each.name for each in every()) or "none"
     raise Misuse(f"There is no kept session {name}", f"Sessions: {known}")
@@ -155,7 +201,10 @@ def find(name: str) -> KeptSession:
 
 def discard(name: str) -> None:
     """Remove a kept session. Problem when there is none."""
-    directory = find(name).directory
+    kept = find(name)
+    if kept.step:
+        raise Misuse(f"{name} is a state of a session, and goes with it", f"cowbuild discard {name.partition(':')[0]}")
+    directory = kept.directory
     # Out of sight first: what is half removed is no session.
     (directory / INFO).unlink()
     shutil.rmtree(directory)

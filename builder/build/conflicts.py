@@ -1,0 +1,37 @@
+"""What of a build's options does not go together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from builder.build.job import BuildOptions
+from builder.problems import Misuse
+from builder.session import own_directories
+
+
+def check(options: BuildOptions) -> None:
+    """Misuse where one does not go with another."""
+    if options.compare and not options.incremental:
+        raise Misuse("--compare is said with --incremental: it builds clean as well", "To build twice: --twice")
+    again = ("--twice, --vary and --bisect", options.twice or bool(options.vary) or options.bisect)
+    memory = ("--build-in-memory", options.build_in_memory is not None)
+    if options.incremental:
+        below_tmp = Path(options.build_place).is_relative_to(own_directories.TEMPORARY)
+        _refuse(
+            "--incremental",
+            again,
+            memory,
+            ("--snapshot-steps", options.snapshot_steps),
+            ("--source", options.build_source),
+            ("--purge-session", options.purge_session != "always"),
+            ("--in-union build", "build" in options.in_union),
+            ("--build-path below /tmp", below_tmp),
+        )
+    if options.snapshot_steps:
+        _refuse("--snapshot-steps", again, memory, ("--trace", options.trace))
+
+
+def _refuse(option: str, *others: tuple[str, bool]) -> None:
+    for other, given in others:
+        if given:
+            raise Misuse(f"{option} does not go with {other}")

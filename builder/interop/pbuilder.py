@@ -14,7 +14,7 @@ from builder.interop.pbuilder_options import as_words, split
 from builder.problems import Misuse, Problem
 from builder.process import output
 from builder.session import interactive
-from builder.session.sandbox import DEVICES_SCRIPT
+from builder.session.sandbox import DEVICES_SCRIPT, MOUNT_SCRIPT
 from builder.session.session import mounted
 from builder.store import bases, dependency_layers
 
@@ -74,7 +74,7 @@ def run(name: str, request: Request, directory: Path) -> int:
         with mounted([tree], directory) as session:
             root = session.root
             # pbuilder relies on the device nodes of debootstrap's trees, and mounts only the rest of /dev.
-            output(["sh", "-ec", f'cd "$1"\n{DEVICES_SCRIPT}', "sh", root])
+            output(["sh", "-ec", f'cd "$1"\n{DEVICES_SCRIPT}{MOUNT_SCRIPT}', "sh", root])
             code = _pbuilder(
                 [
                     *(request.verb, "--configfile", str(configuration), *request.options),

@@ -28,8 +28,9 @@ read -r domain < /proc/sys/kernel/domainname
 [ "$domain" = "(none)" ] || domainname "(none)"
 """
 
-# Nodes are made where that is allowed, and bound from the machine where not, in a user namespace: read-only, so that
-# the machine's keep their modes and owners. That does not keep anybody from writing to the device.
+# What is mounted is first listed in dev/mounts, because each start of mount(8) takes time. Nodes are made where that is
+# allowed, and bound from the machine where not, in a user namespace: read-only, so that the machine's keep their modes
+# and owners. That does not keep anybody from writing to the device.
 DEVICES_SCRIPT = """
 mount -n -t tmpfs -o nosuid,noexec,mode=0755,size=64k tmpfs dev
 makes_nodes=yes
@@ -37,9 +38,9 @@ while read -r name major minor; do
     { [ "$makes_nodes" ] && mknod -m 666 "dev/$name" c "$major" "$minor" 2>/dev/null; } || {
         makes_nodes=
         : > "dev/$name"
-        echo "/dev/$name dev/$name none bind,ro,nosuid,noexec" >> dev/bound
+        echo "/dev/$name dev/$name none bind,ro,nosuid,noexec"
     }
-done <<END
+done > dev/mounts <<END
 null 1 3
 zero 1 5
 full 1 7
@@ -47,69 +48,67 @@ random 1 8
 urandom 1 9
 tty 5 0
 END
-if [ ! "$makes_nodes" ]; then
-    mount -n --all --fstab dev/bound
-    rm dev/bound
-fi
-ln -s pts/ptmx dev/ptmx
-ln -s /proc/self/fd dev/fd
+ln -s pts/ptmx /proc/self/fd dev/
 ln -s /proc/self/fd/0 dev/stdin
 ln -s /proc/self/fd/1 dev/stdout
 ln -s /proc/self/fd/2 dev/stderr
 """
 
+LIST_SCRIPT = """
+{
+    echo proc proc proc nosuid,nodev,noexec
+    echo tmpfs sys tmpfs nosuid,nodev,noexec,mode=0755,size=64k
+    echo devpts dev/pts devpts nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5,X-mount.mkdir
+    echo tmpfs dev/shm tmpfs nosuid,nodev,mode=1777,X-mount.mkdir
+} >> dev/mounts
+"""
+
 # Of /sys there are the directories that programs expect, and what tells of processors and memory nodes: the C library
 # and many others count them there. That, and all of /proc that names disks, modules and other hardware of the machine,
-# is hidden by one mount(8), since each takes time. Before the first there is no sysfs in which a namespace made by the
-# build could see the machine's: the kernel wants one that is whole.
+# is hidden. Before the first there is no sysfs in which a namespace made by the build could see the machine's: the
+# kernel wants one that is whole.
 HIDE_SCRIPT = """
-mount -n -t tmpfs -o nosuid,nodev,noexec,mode=0755,size=64k tmpfs sys
-(
-    cd sys
-    mkdir -p block bus class/net dev/block dev/char devices/system/cpu devices/system/node
-    mkdir -p firmware fs/cgroup kernel module
-)
-{
-    for path in cpu node; do
-        [ ! -d "/sys/devices/system/$path" ] ||
-            echo "/sys/devices/system/$path sys/devices/system/$path none bind,ro,nosuid,nodev,noexec"
-    done
-    for path in cmdline diskstats interrupts iomem ioports kallsyms mdstat modules partitions swaps; do
-        [ ! -e "proc/$path" ] || echo "dev/null proc/$path none bind,ro,nosuid,noexec"
-    done
-    for path in acpi asound bus driver fs scsi; do
-        [ ! -e "proc/$path" ] || echo "none proc/$path tmpfs ro,nosuid,nodev,noexec,size=4k,mode=0555"
-    done
-} > dev/hidden
-mount -n --all --fstab dev/hidden
-rm dev/hidden
-mount -n -o remount,ro,nosuid,nodev,noexec sys
-"""
-
-FURNISH_SCRIPT = f"""
-mount -n -t proc -o nosuid,nodev,noexec proc proc
-{DEVICES_SCRIPT}
-{HIDE_SCRIPT}
-mkdir dev/pts dev/shm
-mount -n -t devpts -o nosuid,noexec,newinstance,ptmxmode=0666,mode=0620,gid=5 devpts dev/pts
-mount -n -t tmpfs -o nosuid,nodev,mode=1777 tmpfs dev/shm
-mount -n -o remount,ro,nosuid,noexec dev
-"""
-
-# Whom the machine asks for names is of no use where no network is.
-NETWORK_SCRIPT = """
-ip link set lo up
-[ -L etc/resolv.conf ] || [ ! -f etc/resolv.conf ] || mount -n --bind dev/null etc/resolv.conf
+for path in cpu node; do
+    [ ! -d "/sys/devices/system/$path" ] ||
+        echo "/sys/devices/system/$path sys/devices/system/$path none bind,ro,nosuid,nodev,noexec,X-mount.mkdir"
+done >> dev/mounts
+for path in cmdline diskstats interrupts iomem ioports kallsyms mdstat modules partitions swaps; do
+    [ ! -e "/proc/$path" ] || echo "dev/null proc/$path none bind,ro,nosuid,noexec"
+done >> dev/mounts
+for path in acpi asound bus driver fs scsi; do
+    [ ! -e "/proc/$path" ] || echo "none proc/$path tmpfs ro,nosuid,nodev,noexec,size=4k,mode=0555"
+done >> dev/mounts
 """
 
 # Without a user namespace root inside owns these as much as root outside does.
 PROTECT_PROC_SCRIPT = """
 for path in sys sysrq-trigger irq; do
-    [ ! -e "proc/$path" ] || mount -n -o bind,ro,nosuid,nodev,noexec "proc/$path" "proc/$path"
-done
+    [ ! -e "/proc/$path" ] || echo "proc/$path proc/$path none bind,ro,nosuid,nodev,noexec"
+done >> dev/mounts
 for path in kcore keys kmsg timer_list; do
-    [ ! -e "proc/$path" ] || mount -n --bind dev/null "proc/$path"
-done
+    [ ! -e "/proc/$path" ] || echo "dev/null proc/$path none bind"
+done >> dev/mounts
+"""
+
+# Whom the machine asks for names is of no use where no network is.
+NO_NAMES_SCRIPT = """
+[ -L etc/resolv.conf ] || [ ! -f etc/resolv.conf ] || echo "dev/null etc/resolv.conf none bind" >> dev/mounts
+"""
+
+MOUNT_SCRIPT = """
+mount -n --all --fstab dev/mounts
+rm dev/mounts
+"""
+
+# Some programs look for these, empty as they are.
+SYS_SCRIPT = """
+(
+    cd sys
+    mkdir -p block bus class/net dev/block dev/char devices/system/cpu devices/system/node \
+        firmware fs/cgroup kernel module
+)
+mount -n -o remount,ro,nosuid,nodev,noexec sys
+mount -n -o remount,ro,nosuid,noexec dev
 """
 
 # Another root, in the directory of that name which the command's own has for it.
@@ -216,15 +215,14 @@ class Sandbox:
         """The script that makes the sandbox; its arguments are the root, the host name and the command."""
         kept = ",".join(f"+{name}" for name in ROOT_CAPABILITIES)
         privileges = f"--bounding-set=-all,{kept} --inh-caps=-all {identity.privileges}"
-        steps = [START, FURNISH_SCRIPT]
+        steps = [START]
         if self.domain:
             steps.append(f"domainname {shlex.quote(self.domain)}\n")
         if not network:
-            steps.append(NETWORK_SCRIPT)
-        if identity == ROOT:
-            steps.append(PROTECT_PROC_SCRIPT)
+            steps.append("ip link set lo up\n")
+        steps.append(_furnish(protected=identity == ROOT, names=network))
         if nested is not None:
-            furnish = FURNISH_SCRIPT + PROTECT_PROC_SCRIPT
+            furnish = _furnish(protected=True, names=True)
             steps.append(NESTED_SCRIPT.format(root=shlex.quote(str(nested)), furnish=furnish))
         before = {"umask": self.umask, "started_with": self.started_with}
         steps.append(ENTER.format(**before, privileges=privileges, identity=identity.names))
@@ -245,3 +243,13 @@ class Sandbox:
         )
         variables = [f"{name}={value}" for name, value in self.environment.items()]
         return ["sh", "-c", script, "cowbuild-beside", "/usr/bin/env", "-i", *variables]
+
+
+def _furnish(*, protected: bool, names: bool) -> str:
+    """The part of the script that fills /dev, /proc and /sys of the root that is the current directory."""
+    steps = [DEVICES_SCRIPT, LIST_SCRIPT, HIDE_SCRIPT]
+    if protected:
+        steps.append(PROTECT_PROC_SCRIPT)
+    if not names:
+        steps.append(NO_NAMES_SCRIPT)
+    return "".join([*steps, MOUNT_SCRIPT, SYS_SCRIPT])

@@ -23,7 +23,7 @@ from builder.process import TimedOut, logged, shown
 from builder.session import own_directories
 from builder.session.session import Session, opened
 from builder.session.surroundings import USUAL, Surroundings
-from builder.store import dependency_layers, downloads
+from builder.store import compiler_caches, dependency_layers, downloads
 
 if TYPE_CHECKING:  # python-debian would be felt by whatever only checks a build
     from builder.debian.depends import WantedPackages
@@ -126,6 +126,12 @@ class BuildOptions:
     tests: tuple[Test, ...] = ()
     purge_session: str = "always"
     """When the session is thrown away: one of PURGE."""
+    ccache: bool = False
+    """Whether what C compilers make is kept for other builds (compiler_cache.py)."""
+    sccache: bool = False
+    """The same of Rust's."""
+    compiler_cache_limit: int = compiler_caches.DEFAULT_LIMIT
+    """Bytes, of each of them."""
     trace: bool = False
     """Report what was used of what is installed."""
     incremental: bool = False
@@ -409,6 +415,11 @@ def check_request(options: BuildOptions) -> None:
         raise Misuse(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ ~ - /")
     if options.build_in_memory and options.purge_session != "always":
         raise Misuse("With --build-in-memory no session can be kept", "Leave out --purge-session")
+    if options.layered and (options.ccache or options.sccache):
+        raise Misuse(
+            "What a compiler cache has is not compiled: --trace, --twice, --vary and --bisect would tell of that",
+            "Without --ccache and --sccache",
+        )
     if options.host is not None and {"piuparts", "autopkgtest"} & {test.program for test in options.tests}:
         raise Misuse(
             f"Packages for {options.host} cannot be run over this base", "Without --run-piuparts and --run-autopkgtest"

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from builder import hostile_tree
-from builder.build import cross, downloaded_packages
+from builder.build import compiler_cache, cross, downloaded_packages
 from builder.build.extra_repositories import add_packages
 from builder.build.job import BuildOptions, Job
 from builder.debian import apt, depends
@@ -56,6 +56,7 @@ def wanted(job: Job) -> WantedPackages:
         all_alternatives=options.resolve_alternatives,
     )
     added = [*options.add_depends, *(cross.dependencies(options.host) if options.host else [])]
+    added += compiler_cache.dependencies(options)
     conflicts = [*options.add_conflicts]
     if options.build_any:
         added += options.add_depends_arch

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from debian.debian_support import DpkgArchTable
@@ -14,9 +13,9 @@ from debian.debian_support import DpkgArchTable
 from builder import hostile_tree, screen
 from builder.build import (
     artifacts,
-    buildpackage,
     cached_dependencies,
     cleanup,
+    compiler_cache,
     contents,
     environment,
     explainers,
@@ -28,15 +27,16 @@ from builder.build import (
     vary,
 )
 from builder.build.binnmu import PUT_ON_TOP
+from builder.build.build_stage import run_build
 from builder.build.job import IN_UNION, BuildOptions, Job
 from builder.build.outputs import Names
 from builder.build.purpose import Purpose
 from builder.build.summary import StageFailed, Status
 from builder.build.update_chroot import bring_up_to_date, is_wanted
+from builder.build.user_commands import commands, commands_on_failure, post_build_failed_commands
 from builder.debian import dsc
 from builder.log import BuildLog, timestamp
 from builder.problems import Interrupted, Problem
-from builder.process import shown
 
 
 def build(
@@ -183,15 +183,6 @@ def finish(job: Job, purpose: Purpose | None, compare: Callable[[], None] | None
     commands(job, "post-build")
 
 
-@contextmanager
-def post_build_failed_commands(job: Job) -> Iterator[None]:
-    try:
-        yield
-    except StageFailed:
-        commands(job, "post-build-failed")
-        raise
-
-
 def get_layer_ready(job: Job) -> None:
     with commands_on_failure(job, "chroot-cleanup"):
         get_ready(job)
@@ -244,24 +235,6 @@ def watched(job: Job) -> AbstractContextManager[None]:
     return nullcontext()
 
 
-def commands(job: Job, point: str) -> None:
-    with job.part(f"run-{point}-commands", Status.FAILED):
-        job.run_commands(point)
-
-
-@contextmanager
-def commands_on_failure(job: Job, point: str) -> Iterator[None]:
-    """Run the user's commands for this point when what is in here fails; it stays the reason, whatever they do."""
-    try:
-        yield
-    except StageFailed:
-        try:
-            job.run_commands(point)
-        except Problem as problem:
-            job.log.line(f"E: {problem}")
-        raise
-
-
 def fetch_source(job: Job) -> None:
     job.log.section("Fetch source files")
     with job.part("fetch-src", Status.GIVEN_BACK):
@@ -284,6 +257,7 @@ def install_dependencies(job: Job) -> None:
     started = time.monotonic()
     with (
         commands_on_failure(job, "build-deps-failed"),
+        compiler_cache.missed(job),
         explainers.explained(job),
         job.part("install-deps", Status.GIVEN_BACK),
     ):
@@ -356,57 +330,6 @@ def hack_version(job: Job) -> None:
         job.session.run(*put, identity=job.session.builder, directory=job.build_directory)
         job.summary.fields["Version"] = rebuild.version(job.source.version)
         job.log.line(f"Created changelog entry for binNMU version {rebuild.version(job.source.version)}")
-
-
-def run_build(job: Job) -> None:
-    options = job.options
-    with job.part("build", Status.FAILED):
-        variables = buildpackage.variables(options, job.surroundings) | vary.fake_clock(job)
-    job.log.subsection("User Environment")
-    for name, value in sorted(variables.items()):
-        job.log.line(f"{name}={value}")
-    job.log.subsection("dpkg-buildpackage")
-    command = (
-        *buildpackage.command(options, job.surroundings, clean=not job.goes_on),
-        *buildpackage.with_suffix(options, job.made_stem),
-    )
-    if options.verbose:
-        job.log.line(job.session.sandbox.describe(job.session.builder, network=options.network))
-    job.log.line(f"Command: {shown(command)}")
-    started = time.monotonic()
-    try:
-        with commands_on_failure(job, "build-failed"), job.part("build", Status.ATTEMPTED):
-            job.session.run(
-                *command,
-                identity=job.session.builder,
-                network=options.network,
-                directory=job.build_directory,
-                environment=variables,
-                time_limit=options.time_limit,
-                silence_limit=options.silence_limit,
-            )
-    except StageFailed:
-        with suppress(Problem):
-            _note_space(job)
-        raise
-    finally:
-        job.summary.note_seconds("Build-Time", time.monotonic() - started)
-        job.log.rule()
-        job.log.line(f"Build finished at {timestamp(time.time())}")
-        job.log.subsection("Finished")
-    job.log.line("I: Built successfully")
-    with suppress(Problem):  # one figure less
-        _note_space(job)
-
-
-def _note_space(job: Job) -> None:
-    # By the session's own du, which may have been replaced; and what it counts may be gone.
-    kilobytes = None
-    for directory in (job.build_directory, job.place):  # the build may have renamed or removed its own tree
-        with suppress(Problem):
-            kilobytes = kilobytes or re.match(r"[0-9]{1,15}(?=\s)", job.session.output("du", "-sk", directory))
-    job.summary.kilobytes = int(kilobytes[0]) if kilobytes else 0
-    job.summary.fields["Build-Space"] = job.summary.fields["Space"] = str(job.summary.kilobytes)
 
 
 def take_artifacts(job: Job) -> None:

@@ -17,7 +17,7 @@ from builder.build.job import PLACE, PURGE, TESTERS, BuildOptions, Test
 from builder.build.vary import VARIATIONS
 from builder.command.arguments import HALF_OF_MEMORY, YES_OR_NO, comma_list, path, path_of
 from builder.debian import architectures
-from builder.store import dependency_layers, downloads
+from builder.store import compiler_caches, dependency_layers, downloads
 
 HOOKS_DESCRIPTION = """\
 Shell commands, each option as often as wanted. Escapes: %d the .dsc, %c the .changes, %a the architecture, %b the
@@ -147,6 +147,17 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         const=HALF_OF_MEMORY,
         help="the session, at most so much, as 4G or 50%%; default: half of the memory; SIZE after a =",
     )
+    group.add_argument("--ccache", action=YES_OR_NO, default=False, help="keep what C compilers make for other builds")
+    group.add_argument(
+        "--sccache", action=YES_OR_NO, default=False, help="the same of Rust's; beside --ccache or alone"
+    )
+    group.add_argument(
+        "--compiler-cache-size",
+        metavar="MIB",
+        type=int,
+        default=compiler_caches.DEFAULT_LIMIT // 1024**2,
+        help="for each of these two",
+    )
     group.add_argument("--uploader", "-e", metavar="NAME", help="the .changes' Changed-By")
     group.add_argument(
         "--enable-network", dest="network", action=YES_OR_NO, default=False, help="during the build, too"
@@ -229,6 +240,7 @@ def build_options(arguments: argparse.Namespace, dsc: Path, tree: Path | None) -
         "profiles": (cross.PROFILES if host else ()) if arguments.profiles is None else arguments.profiles,
         "purge_session": "never" if arguments.snapshot_steps else arguments.purge_session,
         "deps_cache_limit": arguments.deps_cache_size * 1024**2,
+        "compiler_cache_limit": arguments.compiler_cache_size * 1024**2,
         "downloads_limit": arguments.downloads_size * 1024**2,
         "debbuild_options": (*arguments.debbuildopt, *arguments.debbuildopts),
         "rebuild": Rebuild(

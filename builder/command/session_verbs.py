@@ -132,18 +132,20 @@ def discard(arguments: argparse.Namespace, _inside: Inside) -> int:
 def list_cache(arguments: argparse.Namespace, outside: Outside) -> int:
     if arguments.what == "prune":
         return outside.work_inside()
-    from builder.store import build_trees, dependency_layers, downloads
+    from builder.store import build_trees, compiler_caches, dependency_layers, downloads
 
     print("\n".join(dependency_layers.summary(dependency_layers.all_layers())))
     for line in build_trees.summary(build_trees.every()):
         print(line)
     if packages := downloads.every():
         print(downloads.summary(packages))
+    for each in compiler_caches.every():
+        print(compiler_caches.summary(each))
     return 0
 
 
 def prune_cache(arguments: argparse.Namespace, _inside: Inside) -> int:
-    from builder.store import build_trees, dependency_layers, downloads
+    from builder.store import build_trees, compiler_caches, dependency_layers, downloads
 
     for line in build_trees.summary(build_trees.prune(arguments.size * 1024**2)):
         print(f"removed {line}")
@@ -151,4 +153,6 @@ def prune_cache(arguments: argparse.Namespace, _inside: Inside) -> int:
         print(f"removed {line}")
     if packages := downloads.prune(arguments.size * 1024**2):
         print(f"removed {downloads.summary(packages)}")
+    for each in compiler_caches.prune(arguments.size * 1024**2):
+        print(f"removed {compiler_caches.summary(each)}")
     return 0

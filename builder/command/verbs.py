@@ -103,7 +103,7 @@ VERBS = (
     ),
     Verb(
         ("cache",),
-        "list or prune dependencies and downloads kept between builds",
+        "list or prune what is kept between builds",
         session_verbs.add_cache,
         session_verbs.list_cache,
         session_verbs.prune_cache,

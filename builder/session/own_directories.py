@@ -90,11 +90,22 @@ def _make_like(root: Path, own: Path, path: str) -> None:
 
 def _bind(own: Path, root: Path, path: str) -> None:
     """OSError (ELOOP, ENOTDIR) at a link."""
-    with hostile_tree.directory(own, path) as source, hostile_tree.directory(root, path) as target:
+    with hostile_tree.directory(own, path) as source:
+        _bind_opened(source, root, path, _FLAGS)
+
+
+def bind(directory: Path, root: Path, path: str) -> None:
+    """Bind a directory of ours over one of a mounted `root`, for data: nothing in it can be run. OSError."""
+    with hostile_tree.directory(directory, "") as source:
+        _bind_opened(source, root, path, _FLAGS | linux.MS_NOEXEC)
+
+
+def _bind_opened(source: int, root: Path, path: str, flags: int) -> None:
+    with hostile_tree.directory(root, path) as target:
         linux.mount(_name(source), _name(target), b"", linux.MS_BIND, b"")
     # Opened anew, it is the mount. A bind mount takes flags only when it is there.
     with hostile_tree.directory(root, path) as mounted:
-        linux.mount(b"none", _name(mounted), b"", linux.MS_REMOUNT | _FLAGS, b"")
+        linux.mount(b"none", _name(mounted), b"", linux.MS_REMOUNT | flags, b"")
 
 
 def _name(descriptor: int) -> bytes:

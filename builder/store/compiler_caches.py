@@ -1,0 +1,81 @@
+"""What compilers made, kept for other builds of this user: one directory for each program that keeps such things.
+
+    PLACE/PROGRAM/          this user's, closed to others; whoever uses it holds a shared lock on it
+    PLACE/PROGRAM/files/    the program's own: the builder's, in whose sessions it is bound
+
+Whatever is in there was written by builds, and is believed by the next builds only.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from builder import hostile_tree, private
+from builder.problems import Problem
+from builder.store.places import Kind, place_of, remove_unused
+
+DEFAULT_LIMIT = 5 * 1024**3
+"""Bytes for each program, ccache's own default."""
+
+FILES = "files"
+
+
+class Kept(NamedTuple):
+    program: str
+    size: int
+
+
+def where() -> Path:
+    """Where this user's are, if there are any."""
+    return place_of(Kind.CACHE, "compilers")
+
+
+@contextmanager
+def in_use(program: str, owner: tuple[int, int]) -> Iterator[Path]:
+    """The directory of a program's files, `owner`'s (uid, gid), which stays as long as this lasts. Problem."""
+    private.make(where())
+    place = private.make(where() / program)
+    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        hostile_tree.make_directory(place, FILES, owner)
+        yield place / FILES
+    except PermissionError as error:
+        hint = "Those of other subordinate ids: cowbuild cache prune"
+        raise Problem(f"The files of {program} in {place} cannot be had: {error.strerror}", hint) from None
+    finally:
+        os.close(descriptor)
+
+
+def size_of(program: str) -> int:
+    """Bytes of disk that a program's files take, as far as they can be seen."""
+    total, left = 0, [where() / program / FILES]
+    while left:
+        with suppress(OSError), os.scandir(left.pop()) as entries:
+            for entry in entries:
+                with suppress(OSError):  # another build's clean-up
+                    total += entry.stat(follow_symlinks=False).st_blocks * 512
+                    if entry.is_dir(follow_symlinks=False):
+                        left.append(Path(entry.path))
+    return total
+
+
+def every() -> list[Kept]:
+    with suppress(OSError):
+        return [Kept(name, size_of(name)) for name in sorted(os.listdir(where())) if not name.startswith("removed-")]
+    return []
+
+
+def prune(limit: int) -> list[Kept]:
+    """Remove those larger than `limit` bytes that no build uses. The removed."""
+    return [each for each in every() if each.size > limit and remove_unused(where() / each.program)]
+
+
+def summary(kept: Kept) -> str:
+    """One line, for people."""
+    return f"{kept.program}: {kept.size // 1024**2} MiB of what compilers made"

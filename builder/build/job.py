@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import os
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,7 @@ from builder.build import artifacts, hooks, log_files
 from builder.build.binnmu import Rebuild
 from builder.build.extra_repositories import check_files, check_repositories
 from builder.build.summary import StageFailed, Status, Summary
-from builder.debian import base_facts
+from builder.debian import apt_proxy, base_facts
 from builder.debian.dsc import read
 from builder.log import BuildLog
 from builder.problems import Misuse, Problem, Unobtainable
@@ -100,6 +101,8 @@ class BuildOptions:
     deps_cache_limit: int = dependency_layers.DEFAULT_LIMIT
     downloads_limit: int = downloads.DEFAULT_LIMIT
     apt_update_age: float = 0.0
+    apt_proxy: str | None = None
+    """An address or NONE, as apt_proxy.py has it; None: what auto-apt-proxy says where it is installed."""
     apt_upgrade: bool = False
     network: bool = False
     add_depends: tuple[str, ...] = ()
@@ -206,6 +209,7 @@ class Job:
             raise Unobtainable(str(problem), problem.hint) from None
         self.build_architecture = base_facts.architecture(options.base)
         self.architecture = options.host or self.build_architecture
+        self._proxy = functools.cache(lambda: apt_proxy.find(options.apt_proxy, log.line))
         self._session: Session | None = None
         self._in_union: Collection[str] = ()
         self.sources = self.directory / "source"
@@ -316,6 +320,7 @@ class Job:
                         memory=memory,
                     )
                 )
+                session.find_proxy = self._proxy
                 self._work_in(session, IN_UNION if surroundings.conditions else {*in_union, *self.options.in_union})
                 self._make_plain("tmp", own_directories.TEMPORARY)
             yield

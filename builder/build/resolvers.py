@@ -122,7 +122,8 @@ def _install_by_aspcud(job: Job, request: WantedPackages) -> None:
 def _install_by_aptitude(job: Job, request: WantedPackages) -> None:
     _make_package(job, request)
     with job.log.heard() as said:
-        code = job.session.call(*APTITUDE, "install", NAME, network=True, environment=apt.ENVIRONMENT)
+        words = (*APTITUDE, *job.session.proxy_options(), "install", NAME)
+        code = job.session.call(*words, network=True, environment=apt.ENVIRONMENT)
     text = said.decode(errors="replace")
     if code != 0 or re.search("^E:", text, re.MULTILINE):
         reasons = [" ".join(line.split()) for line in text.splitlines() if " Depends: " in line]

@@ -36,6 +36,13 @@ def add_base(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("base", metavar="BASE")
 
 
+def add_update(verb: argparse.ArgumentParser) -> None:
+    from builder.command.build_options import add_apt_proxy
+
+    add_base(verb)
+    add_apt_proxy(verb)
+
+
 def add_shell(verb: argparse.ArgumentParser) -> None:
     _add_work(verb)
     verb.set_defaults(words=["/bin/bash", "-l"])
@@ -144,7 +151,7 @@ def check_update(arguments: argparse.Namespace, outside: Outside) -> int:
 def update(arguments: argparse.Namespace, inside: Inside) -> int:
     from builder.session import interactive
 
-    return interactive.update(arguments.base, inside.directory)
+    return interactive.update(arguments.base, inside.directory, arguments.apt_proxy)
 
 
 def check_remove(arguments: argparse.Namespace, outside: Outside) -> int:

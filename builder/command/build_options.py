@@ -122,6 +122,7 @@ def _add_apt(group: argparse._ArgumentGroup) -> None:
         default=downloads.DEFAULT_LIMIT // 1024**2,
         help="for downloaded packages, kept for other builds; 0: none are",
     )
+    add_apt_proxy(group)
     group.add_argument("--apt-upgrade", "--apt-distupgrade", action=YES_OR_NO, default=False)
 
 
@@ -181,10 +182,18 @@ def add_repositories(group: argparse._ActionsContainer) -> None:
         metavar="LINE",
         action="append",
         default=[],
-        help="as in sources.list",
+        help="as in sources.list; or FILE.sources, or its text",
     )
     group.add_argument(
         "--extra-repository-key", dest="extra_keys", metavar="FILE", type=path, action="append", default=[]
+    )
+
+
+def add_apt_proxy(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--apt-proxy",
+        metavar="ADDRESS",
+        help="for apt in sessions, or none; default: what auto-apt-proxy finds, where it is installed",
     )
 
 

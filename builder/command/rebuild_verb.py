@@ -24,7 +24,7 @@ reproduced, 1 failed, 2 something is different or missing, or the build failed, 
 
 
 def add_rebuild(verb: argparse.ArgumentParser) -> None:
-    from builder.command.build_options import add_repositories, add_variations
+    from builder.command.build_options import add_apt_proxy, add_repositories, add_variations
 
     verb.add_argument("buildinfo", metavar="FILE.buildinfo", type=path)
     verb.add_argument("--base", "-c", "--chroot", metavar="BASE", help="default: the one that has most of the packages")
@@ -40,6 +40,7 @@ def add_rebuild(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--log", action=YES_OR_NO, default=True, dest="log_file", help="a log file in NAME.rebuild/")
     verb.add_argument("--quiet", "-q", action=YES_OR_NO, default=False, help="the log file only, not the terminal")
     add_repositories(verb)
+    add_apt_proxy(verb)
     add_variations(verb)
 
 

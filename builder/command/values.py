@@ -100,6 +100,7 @@ CHECKS: Mapping[str, Callable[[Any], str | None]] = {
     # A namespace may be in it (https://wiki.debian.org/BuildProfileSpec).
     "profiles": _matching(r"[a-z0-9][a-z0-9+.-]*", "the name of a build profile"),
     "mirror": _matching(r"[a-z][a-z0-9+.-]*:\S+", "an address as in sources.list"),
+    "apt_proxy": _matching(r"none|(https?|socks5h)://[^@/\s]+/?", "none, or as http://HOST:PORT, without a password"),
     "vary": _variation,
     "quota": _matching(r"(?=.*\d)(?i:(\d+[KMGT]?(i?B)?)?([,:]\d*)?)", "as 4G, 4G,100000 or ,100000"),
     "in_union": _own_directory,

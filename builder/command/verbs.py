@@ -37,7 +37,7 @@ VERBS = (
     Verb(
         ("update",),
         "upgrade a base",
-        base_verbs.add_base,
+        base_verbs.add_update,
         base_verbs.check_update,
         base_verbs.update,
         description="Builds on the old state go on undisturbed.",

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from builder import hostile_tree
+from builder.debian import apt_proxy
 from builder.log import BuildLog
 from builder.problems import Problem
 from builder.session import own_directories
@@ -21,13 +22,16 @@ from builder.store.kept_sessions import KeptSession
 ALL_LISTS = ("-o", "APT::Update::Error-Mode=any")
 
 
-def update(name: str, directory: Path) -> int:
+def update(name: str, directory: Path, proxy: str | None = None) -> int:
     """Upgrade a base's packages in a session, and put the result in the base's place.
 
     Where that changes nothing the base stays, and its layers with it. Problem, and the base stays, when it fails.
+    `proxy`: as `apt_proxy.find` has it.
     """
     log = BuildLog()
     with bases.base_in_use(name) as tree, opened(tree, directory, log) as session:
+        found = apt_proxy.find(proxy, log.line)
+        session.find_proxy = lambda: found
         try:
             session.apt_get(*ALL_LISTS, "update")
             session.apt_get("--autoremove", "dist-upgrade")

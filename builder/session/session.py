@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TypedDict, Unpack
 
 from builder import hostile_tree
-from builder.debian import apt, architectures
+from builder.debian import apt, apt_proxy, architectures
 from builder.debian.base_facts import architecture as architecture_of
 from builder.interrupts import uninterrupted
 from builder.log import BuildLog
@@ -102,6 +102,8 @@ class Session:
         self.log = log
         self.network = network
         self.surroundings = surroundings
+        self.find_proxy: Callable[[], str] = lambda: ""
+        """Asked when apt is to ask the archives, since to find one takes a while (apt_proxy.py)."""
         self._hosts = HOSTS.format(name=surroundings.host_name)
         self.sandbox = Sandbox(
             root,
@@ -187,7 +189,14 @@ class Session:
 
     def apt_get(self, *words: str) -> None:
         """Run apt-get in the root, with the network and without questions. Problem when it fails."""
-        self.run("apt-get", "-q", "-y", *apt.OPTIONS, *words, network=True, environment=apt.ENVIRONMENT)
+        options = (*apt.OPTIONS, *self.proxy_options())
+        self.run("apt-get", "-q", "-y", *options, *words, network=True, environment=apt.ENVIRONMENT)
+
+    def proxy_options(self) -> tuple[str, ...]:
+        """What apt is told of its proxy, which it can then reach."""
+        proxy = self.find_proxy()
+        self.network.reach(proxy)
+        return apt_proxy.options(proxy)
 
     def output(self, *command: str) -> str:
         """What a command in the root prints. Problem when it fails."""

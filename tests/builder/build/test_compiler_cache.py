@@ -34,6 +34,7 @@ def cache_list(work: Workplace, what: str = "list") -> list[str]:
 @for_both
 def test_the_second_build_finds_what_the_first_compiled_and_nobody_else_can_reach_it(work: Workplace) -> None:
     dsc = make_source(work.place, SCRIPT, more=SOURCES)
+    printed = ""
     for found in (0, 1):
         code, printed = work.build(dsc, "--ccache", "--sccache", "--compiler-cache-size", "64", "--nolog")
         assert code == 0, printed[-3000:]

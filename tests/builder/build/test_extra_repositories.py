@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from builder.build import extra_repositories
-from builder.problems import Problem
+from builder.problems import Misuse, Problem
 from tests.builder.packages import Workplace, log_of, make_source
 
 
@@ -73,6 +74,55 @@ def test_a_signed_repository_is_used_with_its_key_alone(
     keyrings = "/usr/share/keyrings/debian-archive-keyring.gpg,/etc/apt/keyrings/cowbuild-0.asc"
     assert f"\ndeb [signed-by={keyrings}] {address} ./\n" in printed
     assert "\ntrusted: 0\n" in printed
+
+
+@pytest.mark.parametrize("work", ["user"], indirect=True)
+def test_deb822_is_taken_with_a_key_inside_a_keyring_of_the_machine_or_a_key_given(
+    work: Workplace, repository: tuple[Path, str], signer: Callable[[str], Signer]
+) -> None:
+    place, address = repository
+    owner = signer("owner")
+    owner.sign(place / "Release")
+    armored = owner.public_key("--armor")
+    lines = [line or "." for line in armored.decode().splitlines()]
+    keyring = work.place / "keyring.gpg"
+    keyring.write_bytes(owner.public_key())
+    fields = f"Types: deb\nURIs: {address}\nSuites: ./\n"
+    inside = work.place / "inside.sources"
+    inside.write_text("# of a test\n" + fields + "Signed-By:\n" + "".join(f" {line}\n" for line in lines))
+    look = "cat /etc/apt/sources.list.d/cowbuild-extra.sources"
+    dsc = make_source(work.place, "dpkg --status special", depends="special")
+    for words in (
+        [str(inside)],
+        [fields + f"Signed-By: {keyring}\n"],
+        [fields, "--extra-repository-key", str(keyring)],
+    ):
+        code, printed = work.build(dsc, "--nolog", "--extra-repository", *words, "--starting-build-commands", look)
+        assert code == 0, printed[-3000:]
+        assert "\nStatus: install ok installed\n" in printed
+        assert f"\nURIs: {address}\n" in printed
+    # None of them makes a repository believed whose key is another.
+    signer("stranger").sign(place / "Release")
+    code, printed = work.build(dsc, "--nolog", "--extra-repository", str(inside))
+    assert code == 3
+    assert "are not signed as they must be" in printed
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("Types: deb\nURIs: http://x\n", "it has no Suites"),
+        ("Types: rpm\nURIs: http://x\nSuites: ./", "Types are deb and deb-src, not 'rpm'"),
+        ("Types: deb\nURIs: /x\nSuites: ./", "'/x' in URIs has no scheme"),
+        ("Types: deb\nURIs: http://x\nSuites: sid", "it needs Components"),
+        ("Types: deb\nURIs: http://x\nSuites: ./\nComponents: main", "it needs Components"),
+        ("/nonexistent.sources", "No such file"),
+        ("Types: deb\nURIs: http://x\nSuites: ./\n\nTypes: deb\n", "it has no URIs"),
+    ],
+)
+def test_what_is_no_deb822_that_apt_would_take_is_said_at_once(text: str, why: str) -> None:
+    with pytest.raises(Misuse, match=re.escape(why)):
+        extra_repositories.check_repositories([text], [])
 
 
 def test_a_repository_signed_by_another_or_by_nobody_is_refused_unless_trusted(

@@ -135,6 +135,8 @@ class BuildOptions:
     """The same of Rust's."""
     compiler_cache_limit: int = compiler_caches.DEFAULT_LIMIT
     """Bytes, of each of them."""
+    check_clean: bool = False
+    """Whether `debian/rules clean` is to restore the source tree (clean_check.py)."""
     trace: bool = False
     """Report what was used of what is installed."""
     incremental: bool = False
@@ -227,6 +229,8 @@ class Job:
         self.surroundings = USUAL
         self.stage = "create-session"
         self.result: artifacts.Artifacts | None = None
+        self.unclean = ""
+        """What is other in the source tree after a clean; empty where nothing is, or nobody asks."""
         self.wanted: WantedPackages | None = None
         """The build dependencies, once they are to be installed."""
 

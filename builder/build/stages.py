@@ -14,6 +14,7 @@ from builder import hostile_tree, screen
 from builder.build import (
     artifacts,
     cached_dependencies,
+    clean_check,
     cleanup,
     compiler_cache,
     contents,
@@ -175,6 +176,7 @@ def dependency_layer(job: Job) -> Iterator[Sequence[Path]]:
 def finish(job: Job, purpose: Purpose | None, compare: Callable[[], None] | None = None) -> None:
     """Give out what was made, and have it looked at; the session is still there where nothing is compared."""
     deliver(job)
+    clean_check.judge(job)
     if purpose:
         purpose.judge(job)
     if compare is not None:
@@ -214,11 +216,12 @@ def work_in_session(job: Job) -> None:
     check_space(job)
     hack_version(job)
     commands(job, "starting-build")
-    with watched(job):
-        run_build(job)
-    commands(job, "finished-build")
-    take_artifacts(job)
-    contents.show(job)
+    with clean_check.checked(job):
+        with watched(job):
+            run_build(job)
+        commands(job, "finished-build")
+        take_artifacts(job)
+        contents.show(job)
 
 
 def watched(job: Job) -> AbstractContextManager[None]:

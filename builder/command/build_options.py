@@ -166,6 +166,12 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--time-limit", metavar="SECONDS", type=float, help="for the build stage")
     group.add_argument("--silence-limit", metavar="SECONDS", type=float, help="for the build stage to say nothing")
     group.add_argument("--purge-session", choices=PURGE, default="always", help="else it is kept: cowbuild sessions")
+    group.add_argument(
+        "--check-clean",
+        action=YES_OR_NO,
+        default=False,
+        help="`debian/rules clean` after the build must restore the tree",
+    )
     group.add_argument("--trace", action="store_true", help="report which dependencies were used, and what else")
     group.add_argument(
         "--snapshot-steps", action="store_true", help="keep the session, and its states after each debhelper command"

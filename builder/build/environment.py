@@ -30,6 +30,7 @@ def show(job: Job) -> None:
         job.log.line(f"W: what is installed cannot be told: {error}")
         return
     installed = sorted(_installed(status))
+    job.installed = tuple(installed)
     job.log.line(f"Toolchain package versions: {' '.join(filter(TOOLCHAIN.fullmatch, installed))}")
     job.log.line(f"Package versions: {' '.join(installed)}")
 

@@ -229,6 +229,8 @@ class Job:
         self.surroundings = USUAL
         self.stage = "create-session"
         self.result: artifacts.Artifacts | None = None
+        self.installed: tuple[str, ...] = ()
+        """What the build has, as NAME_VERSION, once its environment is known."""
         self.unclean = ""
         """What is other in the source tree after a clean; empty where nothing is, or nobody asks."""
         self.wanted: WantedPackages | None = None

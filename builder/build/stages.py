@@ -22,6 +22,7 @@ from builder.build import (
     explainers,
     hooks,
     introduction,
+    remembering,
     resolvers,
     source_only,
     testers,
@@ -72,6 +73,8 @@ def build(
         cleanup.clean_up(job, failed_stage, f"interrupted in stage {job.stage}")
     else:
         cleanup.clean_up(job, None)
+    if stages is None:
+        remembering.remember(job, status, failed_stage)
     job.summary.write(log, status, failed_stage)
     if failed_stage is not None:
         log.screen.stage(failed_stage)

@@ -11,6 +11,7 @@ from builder.problems import Problem
 # What stands for a word of this kind, after each shell's own function for it: names are asked for when they are wanted.
 BASES = {"bash": "_cowbuild_bases", "zsh": "_cowbuild_bases"}
 SESSIONS = {"bash": "_cowbuild_sessions", "zsh": "_cowbuild_sessions"}
+BUILT = {"bash": "_cowbuild_built", "zsh": "_cowbuild_built"}
 FILES = {"bash": "_shtab_compgen_files", "zsh": "_files"}
 DIRECTORIES = {"bash": "_shtab_compgen_dirs", "zsh": "_files -/"}
 
@@ -18,6 +19,7 @@ KINDS = {
     "BASE": BASES,
     "SESSION": SESSIONS,
     "PACKAGE": FILES,
+    "SOURCE": BUILT,
     "FILE": FILES,
     "DEB": FILES,
     "DIR": DIRECTORIES,
@@ -33,10 +35,12 @@ PREAMBLES = {
     "bash": """\
 _cowbuild_bases() { compgen -W "$(cowbuild list 2>/dev/null | cut -d' ' -f1)" -- "$1"; compgen -d -- "$1"; }
 _cowbuild_sessions() { compgen -W "$(cowbuild sessions 2>/dev/null | cut -d' ' -f1)" -- "$1"; }
+_cowbuild_built() { compgen -W "$(cowbuild history 2>/dev/null | awk '$2 ~ /Z$/ {print $3}')" -- "$1"; }
 """,
     "zsh": """\
 _cowbuild_bases() { compadd -- ${(f)"$(cowbuild list 2>/dev/null | cut -d' ' -f1)"}; _files -/ }
 _cowbuild_sessions() { compadd -- ${(f)"$(cowbuild sessions 2>/dev/null | cut -d' ' -f1)"} }
+_cowbuild_built() { compadd -- ${(f)"$(cowbuild history 2>/dev/null | awk '$2 ~ /Z$/ {print $3}')"} }
 """,
 }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from builder.command import base_verbs, build_verb, other_verbs, rebuild_verb, sbuild_verb, session_verbs
+from builder.command import base_verbs, build_verb, history_verbs, other_verbs, rebuild_verb, sbuild_verb, session_verbs
 from builder.command.verb import Verb, no_arguments
 
 VERBS = (
@@ -100,6 +100,18 @@ VERBS = (
             "See docs/building.md."
         ),
         quiet_inside=True,
+    ),
+    Verb(
+        ("history",),
+        "list the builds that there were, and how they ended",
+        history_verbs.add_history,
+        history_verbs.show_history,
+    ),
+    Verb(
+        ("log",),
+        "print the log of a build that there was",
+        history_verbs.add_log,
+        history_verbs.show_log,
     ),
     Verb(
         ("cache",),

@@ -154,6 +154,11 @@ def home_of(name: str) -> Path:
     return bases_directory() / name
 
 
+def name_of(tree: Path) -> str:
+    """What its user calls a tree: its name, or its path where it has none."""
+    return tree.parent.name if tree.parent.parent == bases_directory().resolve() else str(tree)
+
+
 def is_replaced(tree: Path) -> bool:
     """Whether a base with a name has got a newer tree than this one."""
     home = tree.parent

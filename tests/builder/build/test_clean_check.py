@@ -6,7 +6,7 @@ from tests.builder.packages import RULES, Workplace, for_both, log_of, make_sour
 
 DIRTY = """
 echo new >left && echo kept >'in/a directory'
-echo changed >>debian/shipped && rm debian/lost && ln -sf elsewhere debian/link && chmod +x debian/plain
+echo changed >>debian/shipped && rm debian/lost && ln -sf plain debian/link && chmod +x debian/plain
 mkdir empty
 """
 CLEAN = "clean:\n\trm -rf debian/tmp debian/files\n"

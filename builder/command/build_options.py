@@ -148,17 +148,7 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         const=HALF_OF_MEMORY,
         help="the session, at most so much, as 4G or 50%%; default: half of the memory; SIZE after a =",
     )
-    group.add_argument("--ccache", action=YES_OR_NO, default=False, help="keep what C compilers make for other builds")
-    group.add_argument(
-        "--sccache", action=YES_OR_NO, default=False, help="the same of Rust's; beside --ccache or alone"
-    )
-    group.add_argument(
-        "--compiler-cache-size",
-        metavar="MIB",
-        type=int,
-        default=compiler_caches.DEFAULT_LIMIT // 1024**2,
-        help="for each of these two",
-    )
+    _add_compiler_cache(group)
     group.add_argument("--uploader", "-e", metavar="NAME", help="the .changes' Changed-By")
     group.add_argument(
         "--enable-network", dest="network", action=YES_OR_NO, default=False, help="during the build, too"
@@ -179,6 +169,20 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--incremental", action="store_true", help="over the build tree kept from the last time")
     group.add_argument("--compare", action="store_true", help="with --incremental: build clean as well, and compare")
     add_variations(group)
+
+
+def _add_compiler_cache(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--ccache", action=YES_OR_NO, default=False, help="keep what C compilers make for other builds")
+    group.add_argument(
+        "--sccache", action=YES_OR_NO, default=False, help="the same of Rust's; beside --ccache or alone"
+    )
+    group.add_argument(
+        "--compiler-cache-size",
+        metavar="MIB",
+        type=int,
+        default=compiler_caches.DEFAULT_LIMIT // 1024**2,
+        help="for each of these two",
+    )
 
 
 def add_repositories(group: argparse._ActionsContainer) -> None:

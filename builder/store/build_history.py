@@ -23,6 +23,7 @@ from builder.problems import Misuse, printable
 from builder.store.places import Kind, place_of
 
 KEPT = 100
+RECORDS = "[0-9]*.json"
 
 SUCCESSFUL = "successful"
 """sbuild's word."""
@@ -91,6 +92,9 @@ def add(build: PastBuild) -> None:
 
 
 def _prune(place: Path) -> None:
+    # Else each build would read them all.
+    if sum(1 for _ in place.glob(RECORDS)) <= KEPT:
+        return
     known = _read(place)
     last = next((path for path, build in known if build.status == SUCCESSFUL), None)
     for path, _build in known[KEPT:]:
@@ -100,7 +104,7 @@ def _prune(place: Path) -> None:
 
 def _read(place: Path) -> list[tuple[Path, PastBuild]]:
     """The records of a package, newest first."""
-    read = [(path, records.read(path, FIELDS)) for path in place.glob("[0-9]*.json")]
+    read = [(path, records.read(path, FIELDS)) for path in place.glob(RECORDS)]
     found = [(path, PastBuild(**fields)) for path, fields in read if fields and fields["package"] == place.name]
     return sorted(found, key=lambda each: (each[1].started, each[0].name), reverse=True)
 

@@ -12,6 +12,9 @@ from builder.screen import Screen
 
 WIDTH = 80
 
+ENDING = 256 * 1024
+"""Bytes of its end that a log knows without its file."""
+
 
 class BuildLog:
     """Writes what happens to the screen as it happens, and, once it is known where, to the log file.
@@ -26,6 +29,7 @@ class BuildLog:
         self._held_back: list[bytes] = []
         self._holds_back = True
         self._heard: bytearray | None = None
+        self._ending = bytearray()
         self._section = ""
         self.path: Path | None = None
 
@@ -45,11 +49,18 @@ class BuildLog:
     def write(self, data: bytes) -> None:
         if self._heard is not None:
             self._heard += data
+        self._ending += data
+        if len(self._ending) > 2 * ENDING:
+            del self._ending[:-ENDING]
         if self._file is not None:
             self._file.write(data)
         elif self._holds_back:
             self._held_back.append(data)
         self.screen.write(data)
+
+    def ending(self) -> bytes:
+        """The last that was written."""
+        return bytes(self._ending[-ENDING:])
 
     @contextmanager
     def heard(self) -> Iterator[bytearray]:

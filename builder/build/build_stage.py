@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
-from builder.build import buildpackage, compiler_cache, vary
+from builder.build import buildpackage, compiler_cache, vary, why
 from builder.build.job import Job
 from builder.build.summary import StageFailed, Status
 from builder.build.user_commands import commands_on_failure
@@ -43,7 +43,7 @@ def _run(job: Job, variables: Mapping[str, str], before: Sequence[str]) -> None:
     job.log.line(f"Command: {shown(command)}")
     started = time.monotonic()
     try:
-        with commands_on_failure(job, "build-failed"), job.part("build", Status.ATTEMPTED):
+        with commands_on_failure(job, "build-failed"), why.looked_into(job), job.part("build", Status.ATTEMPTED):
             job.session.run(
                 *before,
                 *command,

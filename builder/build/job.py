@@ -229,6 +229,8 @@ class Job:
         self.surroundings = USUAL
         self.stage = "create-session"
         self.result: artifacts.Artifacts | None = None
+        self.diagnosis: tuple[str, ...] = ()
+        """What was found out about a failure of the build, in sentences (why.py)."""
         self.installed: tuple[str, ...] = ()
         """What the build has, as NAME_VERSION, once its environment is known."""
         self.unclean = ""

@@ -27,6 +27,7 @@ from builder.build import (
     source_only,
     testers,
     vary,
+    why,
 )
 from builder.build.binnmu import PUT_ON_TOP
 from builder.build.build_stage import run_build
@@ -68,6 +69,7 @@ def build(
         status, failed_stage = failure.status, failure.stage
         log.screen.reason(f"{failure.stage}: {failure}")
         cleanup.clean_up(job, failed_stage, f"{failure}", *failure.hint.splitlines())
+        why.tell(job, failure)
     except Interrupted:
         status, failed_stage = Status.FAILED, job.stage
         cleanup.clean_up(job, failed_stage, f"interrupted in stage {job.stage}")

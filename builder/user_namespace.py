@@ -204,7 +204,8 @@ def _namespaces_refused(*, with_ids: bool) -> Problem | None:
     for switch, (off, on) in switches.items():
         path = Path("/proc/sys") / switch
         if path.exists() and path.read_text().strip() == off:
-            return Problem(
-                "This machine does not let users make user namespaces", f"sudo sysctl {switch.replace('/', '.')}={on}"
-            )
+            mend = f"sudo sysctl {switch.replace('/', '.')}={on}"
+            if "apparmor" in switch:
+                mend += "\nOr for cowbuild alone, the AppArmor profile of its Debian package: docs/installing.md"
+            return Problem("This machine does not let users make user namespaces", mend)
     return Problem("A user namespace cannot be made", tried.stderr.strip())

@@ -198,15 +198,13 @@ def _asked(*command: str | Path) -> str:
 
 def _consult(file: Path) -> tuple[str, str]:
     """The line that buildlog-consultant takes for the one that matters, and its words for it."""
-    for python in dict.fromkeys((sys.executable, "/usr/bin/python3")):
-        if said := _asked(python, "-c", CONSULTANT, file):
-            with suppress(ValueError, KeyError, TypeError):
+    pythons = dict.fromkeys((sys.executable, "/usr/bin/python3"))
+    for command in ((CONSULTANT_COMMAND, "--json"), *((python, "-c", CONSULTANT) for python in pythons)):
+        if said := _asked(*command, file):
+            with suppress(ValueError, KeyError, TypeError, RecursionError):
                 told = json.loads(said)
-                return str(told["line"]), str(told["problem"])
-    # "Error: WORDS", then its lines with a mark before those that it means.
-    said = _asked(CONSULTANT_COMMAND, file)
-    line, words = re.search(r"^ > +(.*)$", said, re.MULTILINE), re.search(r"^Error: (.*)$", said, re.MULTILINE)
-    return line[1] if line else "", words[1] if words else ""
+                return str(told["line"] or ""), str(told["problem"] or "")
+    return "", ""
 
 
 def _by_contents(missing: Missing) -> list[str]:

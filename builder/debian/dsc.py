@@ -171,13 +171,13 @@ def check_signature(dsc: Path, text: bytes) -> str:
         raise Problem(f"{dsc} has text outside of what is signed in it", "Take the file as its maintainer signed it.")
     keyrings = [str(keyring) for keyring in KEYRINGS if keyring.exists()]
     if not keyrings:
-        return "signed, not checked: no keyring of Debian's developers here (package debian-keyring)"
+        return "signed, not checked: no keyring of Debian's developers here (sudo apt-get install debian-keyring)"
     from debian.deb822 import GpgInfo
 
     try:
         status = GpgInfo.from_sequence(text, keyrings)
     except OSError:
-        return "signed, not checked: there is no gpgv here (package gpgv)"
+        return "signed, not checked: there is no gpgv here (sudo apt-get install gpgv)"
     if "BADSIG" in status:
         raise Problem(f"The signature of {dsc} is wrong", "The file was changed after it had been signed.")
     if "GOODSIG" in status:

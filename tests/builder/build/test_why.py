@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -81,12 +81,14 @@ def test_other_failures_have_their_stage_and_reason_and_limits_no_line(work: Wor
 
 
 def test_what_the_command_of_debian_13_says_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As its README shows it; its Python module is not there."""
+    """As its version 0.1.1 printed it."""
     program = tmp_path / why.CONSULTANT_COMMAND
-    said = "Error: Missing C Header: zlib.h\\nIssue found at line 1:\\n >  x.c:1:10: fatal error: zlib.h: No such\\n"
-    program.write_text(f"#!/bin/sh\nprintf '{said}'\n")
+    line = "x.c:1:10: fatal error: zlib.h: No such file or directory"
+    said = {"details": {"header": "zlib.h"}, "line": f"{line}\n", "lineno": 2, "problem": "missing-c-header"}
+    program.write_text(f"#!/bin/sh\ncat <<'END'\n{json.dumps(said)}\nEND\n")
     program.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    monkeypatch.setattr(why, "CONSULTANT", "raise SystemExit(1)")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert why._consult(tmp_path / "log") == ("x.c:1:10: fatal error: zlib.h: No such", "Missing C Header: zlib.h")
+    consulted = why._consult(tmp_path / "log")
+    assert consulted == (f"{line}\n", "missing-c-header")
+    found = why.diagnose("a.c:1:1: error: something else\n", consulted)
+    assert (found.line, found.missing and found.missing.what) == (line, "zlib.h")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.debian import dsc
 from builder.debian.dsc import fetch, read
 from builder.problems import Problem
 
@@ -68,3 +69,11 @@ def test_what_is_no_dsc_is_refused(tmp_path: Path, text: str) -> None:
     dsc.write_text(text)
     with pytest.raises(Problem):
         read(dsc)
+
+
+def test_a_signature_that_nobody_can_check_is_told_with_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    signed = b"-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\nSource: x\n-----BEGIN PGP SIGNATURE-----\n"
+    monkeypatch.setattr(dsc, "KEYRINGS", (tmp_path / "none.gpg",))
+    assert "sudo apt-get install debian-keyring" in dsc.check_signature(tmp_path / "x.dsc", signed)

@@ -9,12 +9,22 @@ from pathlib import Path
 KNOWN = (
     *("build-essential", "ccache", "debhelper", "devscripts", "eatmydata", "fakeroot", "hello", "quilt", "zlib1g-dev"),
     *("apt-cudf", "aptitude", "aspcud", "autopkgtest", "faketime", "lintian", "pbuilder", "piuparts", "sbuild"),
+    "sccache",
     *("autodep8", "dose-distcheck", "git", "gnupg", "libfaketime", "man-db", "pkg-config", "schroot"),
     # What test_archive.py builds, and needs for it.
     *("cmake", "dh-python", "libcjson-dev", "pybuild-plugin-pyproject", "python3-all", "python3-h11"),
     *("python3-pytest", "python3-setuptools"),
     # debian/control's.
-    *("dh-sequence-python3", "fuse3", "help2man", "iproute2", "mmdebstrap", "python3-debian", "python3-hatchling"),
+    *(
+        "dh-apparmor",
+        "dh-sequence-python3",
+        "fuse3",
+        "help2man",
+        "iproute2",
+        "mmdebstrap",
+        "python3-debian",
+        "python3-hatchling",
+    ),
     *("python3-pyfuse3", "python3-rich", "python3-shtab", "python3-trio"),
 )
 """What tests install, by name; what these need is known, too. Another is "Unable to locate" until it is in here."""

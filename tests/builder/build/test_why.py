@@ -63,9 +63,9 @@ def test_a_failed_build_ends_with_what_is_missing_and_the_package_that_has_it(wo
 
 
 def test_apt_in_the_session_knows_the_package_of_a_command(work: Workplace) -> None:
-    code, printed = work.build(make_source(work.place, "txt2man"), "--nolog")
+    code, printed = work.build(make_source(work.place, "quilt"), "--nolog")
     assert code == 2
-    assert "\nMissing is txt2man, which is in txt2man: a build dependency that is not declared?\n" in printed
+    assert "\nMissing is quilt, which is in quilt: a build dependency that is not declared?\n" in printed
 
 
 def test_other_failures_have_their_stage_and_reason_and_limits_no_line(work: Workplace) -> None:

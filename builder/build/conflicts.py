@@ -27,6 +27,14 @@ def check(options: BuildOptions) -> None:
             ("--in-union build", "build" in options.in_union),
             ("--build-path below /tmp", below_tmp),
         )
+    states = ("--snapshot-steps", options.snapshot_steps)
+    if options.check_clean:
+        # It is about a tree that is clean before.
+        _refuse("--check-clean", ("--incremental", options.incremental), states)
+    if options.ccache or options.sccache:
+        # What comes out of it is not compiled, which is what these would tell of.
+        compared = ("--compare", options.compare)
+        _refuse("--ccache" if options.ccache else "--sccache", again, compared, ("--trace", options.trace), states)
     if options.snapshot_steps:
         _refuse("--snapshot-steps", again, memory, ("--trace", options.trace))
 

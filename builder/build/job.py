@@ -428,13 +428,6 @@ def check_request(options: BuildOptions) -> None:
         raise Misuse(f"{options.build_place} cannot be the build path", "Below /, of letters, digits and + . _ ~ - /")
     if options.build_in_memory and options.purge_session != "always":
         raise Misuse("With --build-in-memory no session can be kept", "Leave out --purge-session")
-    if options.check_clean and options.incremental:
-        raise Misuse("--check-clean is about a clean tree, and --incremental goes on in another", "One of the two")
-    if options.layered and (options.ccache or options.sccache):
-        raise Misuse(
-            "What a compiler cache has is not compiled: --trace, --compare, --twice and --vary would tell of that",
-            "Without --ccache and --sccache",
-        )
     if options.host is not None and {"piuparts", "autopkgtest"} & {test.program for test in options.tests}:
         raise Misuse(
             f"Packages for {options.host} cannot be run over this base", "Without --run-piuparts and --run-autopkgtest"

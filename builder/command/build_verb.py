@@ -26,7 +26,7 @@ def add_build(verb: argparse.ArgumentParser) -> None:
 
 def check_build(arguments: argparse.Namespace, outside: Outside) -> int:
     """Before a base is made, and before anything is mounted: whether the build can begin."""
-    from builder.build import obtain
+    from builder.build import conflicts, obtain
     from builder.build.job import check_options, check_request
     from builder.command.build_options import build_options, package_of
     from builder.session import supervisor
@@ -35,10 +35,7 @@ def check_build(arguments: argparse.Namespace, outside: Outside) -> int:
     for each in arguments.packages:
         obtain.check_package(each)
     package = Path(package_of(arguments))
-    if arguments.incremental or arguments.compare or arguments.snapshot_steps:
-        from builder.build import conflicts
-
-        conflicts.check(build_options(arguments, package, None))
+    conflicts.check(build_options(arguments, package, None))
     if arguments.base is None:
         check_request(build_options(arguments, package, None))
         arguments.base = usual_base(arguments, outside)

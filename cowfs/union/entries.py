@@ -69,7 +69,10 @@ def add_entry(
         status = os.stat(name, dir_fd=parent_fd, follow_symlinks=False)
     found = Found(tree.numbers.number(status.st_dev, status.st_ino), status, in_upper=True)
     node = adopt(tree, parent, name, found)
-    node.without_acl = not inherits_acl
+    if inherits_acl:
+        tree.without_acl.discard(node.number)
+    else:
+        tree.without_acl.add(node.number)
     if isinstance(node, Directory):
         tree.names.made_empty(node)
     return node, attributes_of(tree, node, status)

@@ -71,6 +71,8 @@ class Tree:
         capacity = cache_capacity()
         self.directories: DescriptorCache[Directory | LowerDirectory] = DescriptorCache(capacity)
         self.files: DescriptorCache[int] = DescriptorCache(capacity)
+        # Numbers of nodes known to have neither an ACL nor capabilities. Few of a base's are ever asked for them.
+        self.without_acl: set[int] = set()
         self.listings = Listings()
         self.names = NameCache(self.upper_fd, self.lower_fd)
         self.copy_ups = CopyUps(upper.device)
@@ -209,6 +211,7 @@ class Tree:
 
     def _drop(self, node: Node) -> None:
         self.files.discard(node.number)
+        self.without_acl.discard(node.number)
         if self.quota is not None:
             self.quota.forget(node.number)
         if isinstance(node, Directory):

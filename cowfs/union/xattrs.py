@@ -23,14 +23,15 @@ def get_xattr(tree: Tree, node: Node, name: bytes) -> bytes:
     """OSError ENODATA if there is no such attribute."""
     if name not in _OFTEN_ASKED:
         return os.getxattr(_path(tree, node), tree.marks.to_stored(name), follow_symlinks=False)
-    if node.without_acl:
+    if node.number in tree.without_acl:
         raise OSError(errno.ENODATA, "")
     path = _path(tree, node)
     try:
         return usable_value(name, os.getxattr(path, name, follow_symlinks=False))
     except OSError as error:
         if error.errno == errno.ENODATA:
-            node.without_acl = _OFTEN_ASKED.isdisjoint(map(os.fsencode, os.listxattr(path, follow_symlinks=False)))
+            if _OFTEN_ASKED.isdisjoint(map(os.fsencode, os.listxattr(path, follow_symlinks=False))):
+                tree.without_acl.add(node.number)
         raise
 
 
@@ -47,7 +48,7 @@ def set_xattr(tree: Tree, node: Node, name: bytes, value: bytes, flags: int, *, 
         _check_presence(tree, node, name, flags)
     copy_up(tree, node)
     touched(tree, node)
-    node.without_acl = False
+    tree.without_acl.discard(node.number)
     os.setxattr(_path(tree, node), tree.marks.to_stored(name), value, flags, follow_symlinks=False)
     if kill_setgid:
         if isinstance(node, Directory):

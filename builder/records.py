@@ -9,13 +9,16 @@ from typing import Any
 
 from builder import hostile_tree
 
+Fields = dict[str, Any]
+"""What a record, or a dataclass that is about to be made, has under each name."""
+
 _LIMIT = 1024 * 1024
 
 _LATEST = 2.0**32
 """Seconds since 1970: in the year 2106."""
 
 
-def read(path: Path, kinds: Mapping[str, type]) -> dict[str, Any] | None:
+def read(path: Path, kinds: Mapping[str, type]) -> Fields | None:
     """The fields of a record: these and no other, each of its kind. None where it is no such record.
 
     A text is one line that can be printed; an int is a number of bytes, a float a time in seconds since 1970.

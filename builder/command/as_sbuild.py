@@ -11,7 +11,6 @@ import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from builder import screen
 from builder.build.job import check_options
@@ -77,7 +76,7 @@ def _check(arguments: argparse.Namespace, outside: Outside) -> int:
         return _sign(settings, made) if code == 0 and settings["key_id"] else code
 
 
-def _settle_log_directory(settings: dict[str, Any]) -> None:
+def _settle_log_directory(settings: variables.Values) -> None:
     """A buildd's logs are in its home; a directory for logs is made where it is missing. Problem."""
     if settings["sbuild_mode"] == "buildd" and not settings["log_dir"]:
         settings["log_dir"] = os.path.expanduser("~/logs")

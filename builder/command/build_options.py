@@ -248,7 +248,7 @@ def build_options(arguments: argparse.Namespace, dsc: Path, tree: Path | None) -
         host = cross.host(arguments.host, arguments.arch, tree)
     else:
         host = arguments.host if arguments.host != (arguments.arch or architectures.machine()) else None
-    given: dict[str, Any] = vars(arguments)
+    given = vars(arguments)
     as_given = {field.name: _frozen(given[field.name]) for field in fields(BuildOptions) if field.name in given}
     reckoned = {
         "dsc": dsc,

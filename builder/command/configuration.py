@@ -136,7 +136,7 @@ InForce = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 def in_force(top: argparse.ArgumentParser, settings: Settings) -> InForce:
     """What holds for every option that can be configured, each under the first of its long names."""
-    shown: dict[str, dict[str, dict[str, Any]]] = {}
+    shown: dict[str, dict[str, dict[str, object]]] = {}
     for table, parser in parsers_of(top).items():
         for key, action in options_of(parser).items():
             setting = settings.get(table, {}).get(action.dest)

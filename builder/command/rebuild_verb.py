@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from builder.command.arguments import YES_OR_NO, path, path_of
 from builder.command.verb import Inside, Outside
 from builder.problems import Problem
+from builder.records import Fields
 
 if TYPE_CHECKING:
     from builder.build.job import BuildOptions
@@ -94,12 +95,12 @@ def _options(arguments: argparse.Namespace, record: Record, tree: Path) -> Build
 
     from builder.build.job import BuildOptions
 
-    given: dict[str, Any] = vars(arguments)
+    given = vars(arguments)
     names = {each.name for each in fields(BuildOptions)}
     as_given = {
         name: tuple(value) if isinstance(value, list) else value for name, value in given.items() if name in names
     }
-    reckoned: dict[str, Any] = {
+    reckoned: Fields = {
         "dsc": record.path,
         "base": tree,
         "output": Path.cwd() if arguments.output is None else path_of(arguments.output),

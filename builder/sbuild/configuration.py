@@ -12,7 +12,7 @@ from typing import Any
 
 from builder import private
 from builder.problems import Misuse, Problem
-from builder.sbuild.variables import VARIABLES, Kind, defaults
+from builder.sbuild.variables import VARIABLES, Kind, Values, defaults
 
 # Old names of what were hashes and not references to them.
 DEPRECATED = {"mailto": "mailto_hash"}
@@ -60,7 +60,7 @@ def files() -> list[Path]:
     return [path for path in (SYSTEM, own, home / ".sbuildrc", *([Path(named)] if named else [])) if path.is_file()]
 
 
-def read() -> dict[str, Any]:
+def read() -> Values:
     """Every variable's value: the files' over sbuild's own. Misuse where perl does not understand a file.
 
     A variable that sbuild has not, and that has a value, is told on stderr.
@@ -77,7 +77,7 @@ def read() -> dict[str, Any]:
     return settings
 
 
-def _evaluated(paths: Sequence[Path]) -> dict[str, Any]:
+def _evaluated(paths: Sequence[Path]) -> Values:
     if not paths:
         return {}
     if os.geteuid() == 0:
@@ -100,7 +100,7 @@ def _evaluated(paths: Sequence[Path]) -> dict[str, Any]:
         raise Misuse(f"perl cannot read sbuild's configuration {' '.join(map(str, paths))}", f"{done.stderr}{hint}")
     sys.stderr.write(done.stderr)
     try:
-        found: dict[str, Any] = json.loads(done.stdout)
+        found: Values = json.loads(done.stdout)
     except (ValueError, RecursionError):
         names = " ".join(map(str, paths))
         raise Misuse(f"perl gives no answer of sbuild's configuration {names}", "Does a file say `exit`?") from None

@@ -14,6 +14,7 @@ from builder.build import cross, hooks
 from builder.build.binnmu import Rebuild
 from builder.build.job import EXPLAINERS, PLACE, RESOLVERS, TESTERS, BuildOptions, Test
 from builder.problems import Misuse
+from builder.records import Fields
 from builder.sbuild import variables
 from builder.sbuild.variables import Settings
 
@@ -51,7 +52,7 @@ def build_options(asked: Asked, dsc: Path, tree: Path) -> BuildOptions:
     """Misuse where it makes no sense."""
     settings = asked.settings
     host = cross.host(settings["host_arch"], settings["build_arch"], tree)
-    everything: dict[str, Any] = {
+    everything: Fields = {
         "dsc": dsc,
         "base": tree,
         "output": Path(asked.output),
@@ -84,7 +85,7 @@ def build_options(asked: Asked, dsc: Path, tree: Path) -> BuildOptions:
     return BuildOptions(**everything)
 
 
-def _dependencies(settings: Settings) -> dict[str, Any]:
+def _dependencies(settings: Settings) -> Fields:
     resolver, explainer = settings["build_dep_resolver"], settings["bd_uninstallable_explainer"] or ""
     if resolver not in RESOLVERS:
         raise Misuse(f"There is no resolver {resolver!r} here", f"--build-dep-resolver {'|'.join(RESOLVERS)}")
@@ -125,7 +126,7 @@ def _does_nothing(settings: Settings) -> bool:
     return Path(settings["apt_get"]).name == "true"
 
 
-def _log(settings: Settings) -> dict[str, Any]:
+def _log(settings: Settings) -> Fields:
     if settings["sbuild_mode"] not in ("user", "buildd"):
         raise Misuse(f"--sbuild-mode {settings['sbuild_mode']!r} is neither user nor buildd")
     return {

@@ -13,6 +13,7 @@ from typing import Any
 
 from builder.build import hooks
 from builder.problems import Misuse
+from builder.sbuild.variables import Values
 
 
 class How(Enum):
@@ -163,7 +164,7 @@ DISTRIBUTIONS = {"o": "oldstable", "s": "stable", "t": "testing", "u": "unstable
 class Given:
     """What a command line says."""
 
-    settings: dict[str, Any]
+    settings: Values
     """What the configuration says, with what the command line says over it."""
     packages: tuple[str, ...]
     show: str = ""
@@ -199,7 +200,7 @@ def _pairs(words: Sequence[str]) -> tuple[list[tuple[Option, str]], list[str]]:
     return [(BY_NAME[name.lstrip("-")], argument) for name, argument in found], packages
 
 
-def _apply(settings: dict[str, Any], option: Option, argument: str) -> None:
+def _apply(settings: Values, option: Option, argument: str) -> None:
     if option.argument == "i" and not re.fullmatch(r"[+-]?[0-9]{1,9}", argument):
         raise Misuse(f"{option.shown} takes a number, not {argument!r}")
     for name in option.variables:
@@ -238,7 +239,7 @@ def _check_architectures(pairs: Sequence[tuple[Option, str]]) -> None:
                 raise Misuse(f"{option.shown} {argument} cannot be used together with {other.shown} {before}")
 
 
-def _extrapolated(settings: dict[str, Any], said: frozenset[str]) -> dict[str, Any]:
+def _extrapolated(settings: Values, said: frozenset[str]) -> Values:
     """What one variable says of another."""
     if settings["distribution"] is not None:
         settings["distribution"] = DISTRIBUTIONS.get(settings["distribution"], settings["distribution"])

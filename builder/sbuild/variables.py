@@ -13,6 +13,8 @@ from typing import Any
 from builder.problems import Misuse
 
 Settings = Mapping[str, Any]
+Values = dict[str, Any]
+"""Settings that are still being collected."""
 """Variable -> value, as Perl has it: text or number, list, or mapping; None where it is not set."""
 
 
@@ -183,7 +185,7 @@ VARIABLES: Mapping[str, Variable] = {
 }
 
 
-def defaults() -> dict[str, Any]:
+def defaults() -> Values:
     return {
         name: each.default.copy() if isinstance(each.default, list | dict) else each.default
         for name, each in VARIABLES.items()

@@ -24,11 +24,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import IO, NoReturn
 
 from builder import hostile_tree, records
 from builder.debian import base_facts
 from builder.problems import Misuse, Problem, printable
+from builder.records import Fields
 from builder.session import own_directories
 from builder.session.session import COWFS
 from builder.store import bases, kept_sessions
@@ -137,7 +138,7 @@ def read(file: Path, base: str | None, directory: Path) -> str:
         raise Problem(f"{file} cannot be imported: {error.strerror or error}") from None
 
 
-def _record(archive: zipfile.ZipFile, file: Path, directory: Path) -> dict[str, Any]:
+def _record(archive: zipfile.ZipFile, file: Path, directory: Path) -> Fields:
     """Problem where it says nothing that makes sense."""
     if RECORD not in archive.namelist():
         _no_session(file)
@@ -159,7 +160,7 @@ def _no_session(file: Path) -> NoReturn:
 
 
 @contextmanager
-def _right_base(file: Path, record: dict[str, Any], wanted: str | None) -> Iterator[Path]:
+def _right_base(file: Path, record: Fields, wanted: str | None) -> Iterator[Path]:
     """The base that is what the session stood on. Problem where there is none."""
     kind = f"{record['suite']} for {record['architecture']}"
     names = [wanted] if wanted is not None else bases.fitting(record["suite"], record["architecture"])
@@ -174,7 +175,7 @@ def _right_base(file: Path, record: dict[str, Any], wanted: str | None) -> Itera
     raise Problem(f"{file} was not imported: its session stands on a base that is not here ({kind})", hint)
 
 
-def _unpack(archive: zipfile.ZipFile, file: Path, record: dict[str, Any], base: Path, directory: Path) -> str:
+def _unpack(archive: zipfile.ZipFile, file: Path, record: Fields, base: Path, directory: Path) -> str:
     whole = directory / "imported"
     whole.mkdir()
     (whole / "below").mkdir()

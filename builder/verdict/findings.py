@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import Any
 
 
 class Verdict(Enum):
@@ -65,7 +64,7 @@ class Findings:
     def reproduced(self) -> bool:
         return all(each.verdict is Verdict.REPRODUCED for each in self.artifacts)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, object]:
         document = asdict(self)
         for artifact in document["artifacts"]:
             artifact["verdict"] = artifact["verdict"].value

@@ -71,8 +71,7 @@ class Tree:
         capacity = cache_capacity()
         self.directories: DescriptorCache[Directory | LowerDirectory] = DescriptorCache(capacity)
         self.files: DescriptorCache[int] = DescriptorCache(capacity)
-        # Numbers of nodes known to have neither an ACL nor capabilities. Few of a base's are ever asked for them.
-        self.without_acl: set[int] = set()
+        self.without_acl: set[int] = set()  # numbers of nodes known to have neither an ACL nor capabilities
         self.listings = Listings()
         self.names = NameCache(self.upper_fd, self.lower_fd)
         self.copy_ups = CopyUps(upper.device)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterator
@@ -36,6 +37,9 @@ ENGINES = ("direct", "device", "pyfuse3")
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell has it ignored by what it starts in the background, and all that is started here would ignore it, too.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     if "PYTEST_XDIST_WORKER" not in os.environ:  # once for all workers, from before the first to after the last
         switch = ExitStack()
         switch.enter_context(io_uring_switch.switched_on())

@@ -5,8 +5,10 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
+import pytest
+
 from tests.builder.conftest import Recording
-from tests.builder.packages import COWBUILD, Workplace, for_both, make_source
+from tests.builder.packages import COWBUILD, Workplace, make_source
 
 
 def source(work: Workplace, name: str) -> Path:
@@ -28,7 +30,7 @@ def kept(work: Workplace) -> list[Path]:
     return sorted((work.cache / "cowfs/packages").iterdir())
 
 
-@for_both
+@pytest.mark.parametrize("work", ["user"], indirect=True)
 def test_a_package_is_downloaded_once_and_again_where_what_is_kept_is_not_it(
     work: Workplace, repository: tuple[Path, str]
 ) -> None:

@@ -68,7 +68,7 @@ def test_hello_of_the_archive_builds_with_its_dependencies(work: Workplace) -> N
     assert "./usr/bin/hello" in subprocess.check_output(["dpkg-deb", "--contents", package], text=True)
 
 
-@for_both
+@pytest.mark.parametrize("work", ["user"], indirect=True)
 def test_a_failing_build_names_its_stage_and_keeps_the_log(work: Workplace) -> None:
     code, _printed = work.build(make_source(work.place, "echo about to fail; exit 3"))
     assert code == 2
@@ -130,9 +130,22 @@ def test_a_build_that_falls_silent_is_ended(work: Workplace) -> None:
     assert "no output for 2 seconds" in log_of(work.output)
 
 
-@for_both
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-@pytest.mark.parametrize("moment", ["Install package build dependencies", "the build is on its way"])
+INSTALLING, BUILDING = "Install package build dependencies", "the build is on its way"
+
+
+# Each signal at each moment, each moment and each signal as either person.
+@pytest.mark.parametrize(
+    ("number", "moment", "work"),
+    [
+        (signal.SIGINT, INSTALLING, "user"),
+        (signal.SIGINT, BUILDING, "root"),
+        (signal.SIGTERM, INSTALLING, "root"),
+        (signal.SIGTERM, BUILDING, "user"),
+        (signal.SIGKILL, INSTALLING, "user"),
+        (signal.SIGKILL, BUILDING, "root"),
+    ],
+    indirect=["work"],
+)
 def test_a_signal_ends_everything(work: Workplace, number: signal.Signals, moment: str) -> None:
     script = "echo the build is on its way; sleep 1000 & setsid sleep 1000 & sleep 1000"
     with work.start(make_source(work.place, script)) as process:

@@ -12,7 +12,7 @@ import pytest
 
 from builder.command import configuration, options
 from builder.problems import Problem
-from tests.builder.packages import COWBUILD, Workplace, for_both, log_of, make_source
+from tests.builder.packages import COWBUILD, Workplace, log_of, make_source
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_what_is_not_toml_is_said_with_the_file(files: tuple[Path, Path], text: 
         options.parse(["list"])
 
 
-@for_both
+@pytest.mark.parametrize("work", ["user"], indirect=True)
 def test_a_build_does_as_the_file_says_and_never_reads_it_twice(work: Workplace) -> None:
     file = work.configuration / "cowfs/cowbuild.toml"
     file.parent.mkdir(parents=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.builder.packages import Workplace, for_both, make_source
+from tests.builder.packages import Workplace, make_source
 
 
 def sources(work: Workplace, scripts: dict[str, str]) -> list[Path]:
@@ -21,7 +21,7 @@ def sources(work: Workplace, scripts: dict[str, str]) -> list[Path]:
     return found
 
 
-@for_both
+@pytest.mark.parametrize("work", ["user"], indirect=True)
 def test_each_is_built_and_the_worst_is_told(work: Workplace) -> None:
     packages = sources(work, {"fine": "true", "failing": "exit 1", "good": "true"})
     code, printed = work.build(packages, "--parallel", "2")

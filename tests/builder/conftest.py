@@ -98,16 +98,18 @@ def _make_base(person: Person, architecture: str | None) -> Path:
     if person.before:
         os.chown(place, USER, USER)
     path = place / "-".join(filter(None, ("base", suite, architecture)))
-    knows = path.with_name(f"{path.name}.knows")
     # One program after another by qemu takes minutes: that is done once, and the other person unpacks it.
     unpacked = _make_base(Person("root"), architecture) if architecture and person.before else None
+    knows, whole = path.with_name(f"{path.name}.knows"), (unpacked or path).with_name(f"{path.name}.lists")
     # Test processes that run side by side wait for the one that makes it.
     with (place / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if path.exists() and knows.exists() and knows.read_text() != str(short_lists.KNOWN):
+        if path.exists() and knows.exists() and not whole.exists():
             _cowbuild(person, "remove", path)
         if not path.exists():
             knows.unlink(missing_ok=True)
+            if not unpacked:
+                shutil.rmtree(whole, ignore_errors=True)
             if unpacked:
                 _unpack(person, unpacked, path)
             elif architecture:
@@ -116,9 +118,9 @@ def _make_base(person: Person, architecture: str | None) -> Path:
                 _cowbuild(person, "create", path, "--suite", suite, "--arch", architecture, "--mirror", mirror)
             else:
                 _cowbuild(person, "create", path, "--suite", suite)
-        if not knows.exists():
-            short_lists.shorten(path, architecture or architectures.machine())
-            knows.write_text(str(short_lists.KNOWN))
+        if not knows.exists() or knows.read_text() != short_lists.KNOWN:
+            short_lists.shorten(path, whole, architecture or architectures.machine())
+            knows.write_text(short_lists.KNOWN)
     return path
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -54,14 +55,17 @@ def in_use(program: str, owner: tuple[int, int]) -> Iterator[Path]:
 
 def size_of(program: str) -> int:
     """Bytes of disk that a program's files take, as far as they can be seen."""
-    total, left = 0, [where() / program / FILES]
+    total, left = 0, [""]
     while left:
-        with suppress(OSError), os.scandir(left.pop()) as entries:
-            for entry in entries:
-                with suppress(OSError):  # another build's clean-up
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-                    if entry.is_dir(follow_symlinks=False):
-                        left.append(Path(entry.path))
+        inside = left.pop()
+        # A build may be putting links in there meanwhile.
+        with suppress(OSError), hostile_tree.directory(where() / program / FILES, inside) as place:
+            for name in hostile_tree.names(place):
+                with suppress(FileNotFoundError):  # another build's clean-up
+                    status = os.stat(name, dir_fd=place, follow_symlinks=False)
+                    total += status.st_blocks * 512
+                    if stat.S_ISDIR(status.st_mode):
+                        left.append(f"{inside}{name}/")
     return total
 
 

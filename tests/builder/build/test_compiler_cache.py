@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from builder.build.compiler_cache import PLACE, PROGRAMS
+from builder.store import compiler_caches
 from tests.builder.packages import COWBUILD, Workplace, for_both, log_of, make_source
 
 BUILDER = 60998
@@ -68,3 +70,19 @@ def test_where_the_suite_lacks_the_program_that_is_said(work: Workplace) -> None
     assert code == 3
     assert re.search(r"\nE: \w+ has no package sccache for \w+, which --sccache needs\nI: Without --sccache\n", printed)
     assert "\nFail-Stage: install-deps\n" in log_of(work.output)
+
+
+def test_what_a_build_links_to_from_its_cache_is_not_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    large = tmp_path / "large"
+    large.mkdir()
+    (large / "file").write_bytes(b"x" * 2**20)
+    with compiler_caches.in_use("ccache", (os.getuid(), os.getgid())) as files:
+        (files / "deep/er").mkdir(parents=True)
+        (files / "deep/er/file").write_bytes(b"x" * 8192)
+        (files / "link").symlink_to(large)
+        assert 8192 <= compiler_caches.size_of("ccache") < 2**20
+        assert compiler_caches.prune(0) == []  # in use
+    assert [each.program for each in compiler_caches.prune(0)] == ["ccache"]
+    files.parent.symlink_to(large)
+    assert compiler_caches.size_of("ccache") == 0

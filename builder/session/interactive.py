@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Collection, Sequence
-from contextlib import suppress
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from builder import hostile_tree
@@ -14,7 +14,7 @@ from builder.log import BuildLog
 from builder.problems import Problem
 from builder.session import own_directories
 from builder.session.sandbox import ROOT
-from builder.session.session import Session, opened
+from builder.session.session import Session, mounted, opened
 from builder.store import bases, dependency_layers
 from builder.store.kept_sessions import KeptSession
 
@@ -117,17 +117,31 @@ def enter(kept: KeptSession, command: Sequence[str], directory: Path, *, changin
 
     Not `changing` it, but a session on top of it, which is thrown away.
     """
-    place = os.path.dirname(kept.build_directory)
-    own = own_directories.kept(kept.own, place)
+    own = own_directories.kept(kept.own, os.path.dirname(kept.build_directory))
     # A state of a session has a layer from when it is first entered.
-    written = [kept.layer] if kept.layer.exists() else []
-    layers = [*([] if changing else [*([kept.own] if own else []), *written]), *kept.below]
+    written = [kept.layer] if kept.layer.exists() and not changing else []
+    layers = [*written, *kept.below]
     writing = kept.layer if changing else None
-    with opened(Path(kept.base), directory, BuildLog(), layers, writing=writing) as session:
-        if changing:
-            own_directories.bind_again(session.root, kept.own, own)
+    with (
+        # Its end must be that of the root, into which it is bound.
+        nullcontext(kept.own) if changing or not own else _covered(kept.own, directory) as theirs,
+        opened(Path(kept.base), directory, BuildLog(), layers, writing=writing) as session,
+    ):
+        own_directories.bind_again(session.root, theirs, own)
         identity = session.builder if as_builder else ROOT
         return session.interactive(command, identity=identity, network=True, directory=kept.build_directory)
+
+
+@contextmanager
+def _covered(own: Path, directory: Path) -> Iterator[Path]:
+    """The own directories of a kept session, copy-on-write. Problem.
+
+    Not as a layer of the session's root: a build wrote there what it liked, and of a lowest base no mark is believed.
+    """
+    place = directory / "covered"
+    place.mkdir()
+    with mounted([own], place) as mount:
+        yield mount.root
 
 
 def _copied(session: Session, directory: Path) -> Path:

@@ -5,7 +5,7 @@
     DIRECTORY/own/PLACE/           is the build tree
 
 They are bound into the session's root, so whoever looks at them through it, inside or outside, sees them. `own` has
-their paths, and the modes and owners of what is above them: it can be the topmost base of another session.
+their paths, and the modes and owners of what is above them.
 """
 
 from __future__ import annotations

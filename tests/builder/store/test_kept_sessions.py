@@ -10,6 +10,15 @@ import pytest
 from builder.store import kept_sessions
 from tests.builder.packages import COWBUILD, Workplace, for_both, log_of, make_source
 
+FORGE = """for forged in forged /tmp/forged; do
+    mkdir $forged
+    perl -MPOSIX -e '
+        my ($path, $name, $value, %setxattr) = ($ARGV[0], "user.overlay.redirect", "/etc", x86_64 => 188);
+        syscall($setxattr{(POSIX::uname)[4]} // 5, $path, $name, $value, 4, 0) == 0 or die $!;
+    ' $forged
+done"""
+"""Directories that, if a union believed it, had /etc below them."""
+
 
 def cowbuild(work: Workplace, *words: str) -> subprocess.CompletedProcess[str]:
     command = [*work.base.owner.before, *COWBUILD, *words]
@@ -18,7 +27,7 @@ def cowbuild(work: Workplace, *words: str) -> subprocess.CompletedProcess[str]:
 
 @for_both
 def test_a_failed_session_is_kept_entered_forked_and_discarded(work: Workplace) -> None:
-    dsc = make_source(work.place, "echo evidence > evidence; echo more > /tmp/more; ln -s /etc /tmp/etc; exit 1")
+    dsc = make_source(work.place, f"echo evidence > evidence; echo more > /tmp/more; ln -s /etc /tmp/etc; {FORGE}; exit 1")
     code, printed = work.build(dsc, "--purge-session", "successful")
     assert code == 2
     listed = cowbuild(work, "sessions").stdout.split()
@@ -40,6 +49,9 @@ def test_a_failed_session_is_kept_entered_forked_and_discarded(work: Workplace) 
         cowbuild(work, "enter", name, "--", "sh", "-c", "echo again >> /tmp/more; stat -c %a /tmp").stdout == "1777\n"
     )
     assert cowbuild(work, "fork", name, "--", "cat", "/tmp/more").stdout == "more\nagain\n"
+
+    # What a build wrote is no layer, whatever it says of itself.
+    assert cowbuild(work, "fork", name, "--", "ls", "forged", "/tmp/forged").stdout == "/tmp/forged:\n\nforged:\n"
 
     exported = work.output / "session.zip"
     assert cowbuild(work, "session", "export", name, "--output", str(exported)).returncode == 0

@@ -119,6 +119,7 @@ _libc.statx.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_ui
 _libc.mount.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_char_p, ctypes.c_ulong, ctypes.c_char_p)
 _libc.umount2.argtypes = (ctypes.c_char_p, ctypes.c_int)
 _libc.syncfs.argtypes = (ctypes.c_int,)
+_libc.setns.argtypes = (ctypes.c_int, ctypes.c_int)
 _libc.syscall.restype = ctypes.c_long
 # Called all the time: with their types said, ctypes need not ask each argument for its own.
 _fchmodat2 = _libc["syscall"]
@@ -243,6 +244,12 @@ def mount(source: bytes, target: bytes, kind: bytes, flags: int, data: bytes) ->
     """mount(2)."""
     if _libc.mount(source, target, kind, flags, data) != 0:
         _raise_errno(target)
+
+
+def enter_namespaces(process: int, kinds: int) -> None:
+    """setns(2) into those of `CLONE_NEW*` that a process has, given by its pidfd. A thread that is the only one may."""
+    if _libc.setns(process, kinds) != 0:
+        _raise_errno()
 
 
 def unmount(target: bytes, flags: int = 0) -> None:

@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from builder.problems import Misuse, Problem, tell
-from builder.process import output
-from builder.session import held
+from builder.interrupts import uninterrupted
+from builder.problems import Interrupted, Misuse, Problem, tell
+from builder.session import held, reading
 from builder.session.sandbox import ROOT, Identity, Sandbox
-from builder.session.supervisor import COWBUILD
+from builder.session.supervisor import COWBUILD, interruptible
 from builder.store import kept_sessions
 from builder.store.kept_sessions import KeptSession
 from cowfs import endings
@@ -39,7 +39,7 @@ NUMBER = re.compile(r"[0-9]{1,10}", re.ASCII)
 ABOVE_SESSION = 2
 """The place for a user's state, as one of the parents of a session's directory."""
 
-LIMIT = str(1024 * 1024)
+LIMIT = 1024 * 1024
 """Bytes of /etc/passwd."""
 
 
@@ -84,7 +84,9 @@ def run(words: Sequence[str]) -> int:
     if not arguments.chroot:
         raise Misuse("Which chroot?", f"{PROGRAM} --chroot NAME; {PROGRAM} --list")
     if action == "begin-session":
-        print(_called(begin(arguments.chroot)))
+        with interruptible():
+            kept = begin(arguments.chroot)
+        print(_called(kept))
     elif action == "run-session":
         _become(_command(_session(arguments.chroot), arguments))
     elif action == "end-session":
@@ -94,11 +96,12 @@ def run(words: Sequence[str]) -> int:
     elif action == "location":
         print(_location(arguments.chroot))
     else:
-        kept = begin(arguments.chroot)
-        try:
-            return subprocess.run(_command(kept, arguments), check=False).returncode
-        finally:
-            end(kept)
+        with interruptible():
+            kept = begin(arguments.chroot)
+            try:
+                return subprocess.run(_command(kept, arguments), check=False).returncode
+            finally:
+                end(kept)
     return 0
 
 
@@ -113,12 +116,15 @@ def begin(chroot: str) -> KeptSession:
     with bases.base_in_use(name) as tree:
         base_facts.architecture(tree)
         base_facts.check_ours(tree)
-        kept = kept_sessions.begin(tree, stem=name, stage=STAGE)
-    try:
-        held.holder_of(kept)
-    except BaseException:
-        end(kept)
-        raise
+        kept: KeptSession | None = None
+        try:
+            with uninterrupted():
+                kept = kept_sessions.begin(tree, stem=name, stage=STAGE)
+            held.holder_of(kept)
+        except BaseException:
+            if kept is not None:
+                end(kept)
+            raise
     return kept
 
 
@@ -189,7 +195,7 @@ def _command(kept: KeptSession, arguments: argparse.Namespace) -> list[str]:
     environment = arguments.environment if arguments.preserve_environment else _usual_environment()
     sandbox = Sandbox(Path(kept.base), started_with=holder.personality, environment=environment)
     user = arguments.user or pwd.getpwuid(os.getuid()).pw_name
-    identity = _identity(sandbox, holder.process, user)
+    identity = _identity(holder.process, user)
     before = sandbox.beside(holder.process, identity, network=user == ROOT_NAME or arguments.enable_network)
     return [*before, *IN_DIRECTORY, arguments.directory, *(arguments.words or ["/bin/sh", "-l"])]
 
@@ -200,12 +206,14 @@ def _usual_environment() -> dict[str, str]:
     return {**VARIABLES, "HOME": "/"}
 
 
-def _identity(sandbox: Sandbox, process: int, user: str) -> Identity:
+def _identity(process: int, user: str) -> Identity:
     """Who a user is in a session, whose files anybody may have written. Problem where there is no such user."""
     if user == ROOT_NAME:
         return ROOT
-    # From inside: what the kernel lets into a mount is the processes of its own user namespace.
-    known = output([*sandbox.beside(process), "head", "-c", LIMIT, "/etc/passwd"])
+    try:
+        known = reading.read(process, "etc/passwd", LIMIT).decode(errors="surrogateescape")
+    except OSError as error:
+        raise Problem(f"/etc/passwd of the session cannot be read: {error.strerror or error}", "--user root") from None
     for name, _password, uid, gid, *_others in (line.split(":") for line in known.splitlines() if line.count(":") >= 3):
         # A package may have made of any user one with root's number, and root has the network.
         if name == user and NUMBER.fullmatch(uid) and NUMBER.fullmatch(gid) and int(uid) != ROOT.uid:
@@ -274,6 +282,8 @@ def _main() -> int:
     except Problem as problem:
         tell("E", problem)
         return problem.exit_code
+    except Interrupted as interrupted:
+        return 128 + interrupted.signal_number
 
 
 if __name__ == "__main__":

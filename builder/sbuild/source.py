@@ -23,8 +23,10 @@ from builder.sbuild.variables import Settings
 
 ADDRESS = re.compile(r"(https?|ftp|file)://\S+\.dsc")
 
-# It drops root's rights where it can, and could then not write here.
+# It drops root's rights where it can, and could then not write here. What it, and whoever works for it, writes to a file
+# has a limit: a server may send without an end.
 FETCH = ("/usr/lib/apt/apt-helper", "-o", "APT::Sandbox::User=root", "download-file")
+LIMITED = ("prlimit", "--core=0", "--fsize={0}:{0}", "--")
 
 
 @dataclass(frozen=True)
@@ -106,7 +108,7 @@ def _fetched(address: str) -> Path:
         if not dsc.FILE_NAME.fullmatch(name):
             raise Misuse(f"{address} names no file")
         target = Path(place) / name
-        _fetch(address, target)
+        _fetch(address, target, dsc.TEXT_LIMIT)
         source = dsc.read(target)
         names = outputs.Names(source.name, source.version)
         listed = [each.name for each in source.files]
@@ -115,7 +117,7 @@ def _fetched(address: str) -> Path:
         if len({name, *listed}) != 1 + len(listed):
             raise Problem(f"{address} lists a file twice, or itself")
         for each in source.files:
-            _fetch(f"{directory}/{each.name}", Path(place) / each.name, f"SHA256:{each.sha256}")
+            _fetch(f"{directory}/{each.name}", Path(place) / each.name, each.size, f"SHA256:{each.sha256}")
         for file in (*listed, name):
             _check_same(Path.cwd() / file, Path(place) / file)
         outputs.put(Path(place), [*listed, name], Path.cwd())
@@ -128,8 +130,13 @@ def _check_same(there: Path, fetched: Path) -> None:
         raise Problem(f"{there} is there already, and is another file", "Move it away, or go elsewhere.")
 
 
-def _fetch(address: str, target: Path, *checksum: str) -> None:
+def _fetch(address: str, target: Path, limit: int, *checksum: str) -> None:
+    """Problem where it is not to be had, or has more than `limit` bytes."""
+    hint = f"It may have {limit} bytes at most."
     try:
-        output([*FETCH, address, target, *checksum])
+        output([*(word.format(limit) for word in LIMITED), *FETCH, address, target, *checksum])
     except Problem as problem:
-        raise Problem(f"Could not download {address}", problem.hint) from None
+        raise Problem(f"Could not download {address}", f"{problem.hint}\n{hint}") from None
+    # What is on this machine is not copied: the target is a link to it.
+    if target.stat().st_size > limit:
+        raise Problem(f"Could not download {address}: it is larger than it may be", hint)

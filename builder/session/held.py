@@ -10,8 +10,9 @@ import signal
 import socket
 import struct
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from builder.session.supervisor import COWBUILD
 from builder.store.kept_sessions import KeptSession
 
 READY = b"the session is ready\n"
+READY_WITHIN = 180.0
+"""Seconds, of a busy machine."""
 ENDED_WITHIN = 30.0
 
 HOLDER, COMPLAINTS = "holder", "holder.log"
@@ -33,7 +36,8 @@ def start(
 ) -> tuple[subprocess.Popen[bytes], int | None]:
     """Start `cowbuild WORDS -- ...`, a session that lasts as long as the shell's command `wait` in it.
 
-    Returned are that cowbuild and the process that waits, by its number here; None if it does not come to that.
+    Returned are that cowbuild and the process that waits, by its number here; None if it does not come to that, and
+    then it has ended.
     """
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -46,8 +50,25 @@ def start(
             # Out of reach of the terminal's Ctrl-C, which is for whoever uses the session to obey.
             start_new_session=True,
         )
-        theirs.close()
-        return holder, _wait_until_ready(ours)
+        process = None
+        try:
+            theirs.close()
+            process = _wait_until_ready(ours)
+        finally:
+            if process is None:
+                stop(holder)
+        return holder, process
+
+
+def stop(cowbuild: subprocess.Popen[bytes]) -> None:
+    """End a session that nobody is to have any more, in whatever state it is."""
+    cowbuild.terminate()
+    try:
+        with suppress(subprocess.TimeoutExpired):
+            cowbuild.wait(ENDED_WITHIN)
+    finally:
+        cowbuild.kill()
+        cowbuild.wait()
 
 
 def _wait_until_ready(ours: socket.socket) -> int | None:
@@ -56,7 +77,10 @@ def _wait_until_ready(ours: socket.socket) -> int | None:
     It knows itself by another number, being in a namespace of its own. The kernel translates the sender of a message.
     """
     said, sender = b"", b""
+    give_up = time.monotonic() + READY_WITHIN
     while not said.endswith(READY):
+        if not select.select([ours], [], [], max(0.0, give_up - time.monotonic()))[0]:
+            return None
         data, [(_level, _kind, sender)], _flags, _address = ours.recvmsg(4096, socket.CMSG_SPACE(_CREDENTIALS.size))
         if not data:
             return None
@@ -111,17 +135,19 @@ def holder_of(kept: KeptSession) -> Holder:
             cowbuild, process = start(
                 ["enter", kept.name], "sleep infinity", stdin=subprocess.DEVNULL, stderr=stderr.fileno()
             )
-        started = _started(process) if process is not None else None
-        if process is None or started is None:
-            cowbuild.kill()
-            cowbuild.wait()
-            said = complaints.read_text(errors="replace").strip()
-            raise Problem(f"The session {kept.name} cannot be opened", said or "cowbuild gave no reason")
-        personality = architectures.personality(base_facts.architecture(Path(kept.base)))
-        holder = Holder(cowbuild.pid, _started(cowbuild.pid) or 0, process, started, personality)
-        unfinished = kept.directory / f"{HOLDER}.new"
-        unfinished.write_text(json.dumps(asdict(holder)))
-        unfinished.rename(kept.directory / HOLDER)
+        try:
+            started = _started(process) if process is not None else None
+            if process is None or started is None:
+                said = complaints.read_text(errors="replace").strip()
+                raise Problem(f"The session {kept.name} cannot be opened", said or "cowbuild gave no reason")
+            personality = architectures.personality(base_facts.architecture(Path(kept.base)))
+            holder = Holder(cowbuild.pid, _started(cowbuild.pid) or 0, process, started, personality)
+            unfinished = kept.directory / f"{HOLDER}.new"
+            unfinished.write_text(json.dumps(asdict(holder)))
+            unfinished.rename(kept.directory / HOLDER)
+        except BaseException:
+            stop(cowbuild)  # nobody else would find it
+            raise
         return holder
 
 

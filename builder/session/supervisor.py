@@ -134,9 +134,14 @@ def obey(lifeline: int) -> None:
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Outside of a session: what is in here ends with Interrupted at a signal, and so takes away what it made."""
+    """Outside of a session: what is in here ends with Interrupted at a signal, and so takes away what it made.
+
+    A first one only, as inside.
+    """
 
     def obey_signal(number: int, _frame: FrameType | None) -> None:
+        for each in SIGNALS:
+            signal.signal(each, signal.SIG_IGN)
         interrupt(number)
 
     before = {number: signal.signal(number, obey_signal) for number in SIGNALS}

@@ -111,7 +111,7 @@ def _holder(session: str) -> held.Holder:
 
 
 def test_a_session_lasts_from_call_to_call(user: Place, session: str) -> None:
-    script = "echo $MARK; findmnt -no FSTYPE /; useradd --system made; echo kept > /kept; pwd; exit 7"
+    script = "echo $MARK; findmnt -no FSTYPE /; useradd --system made; cp /bin/true /usr/bin/head; echo kept > /kept; pwd; exit 7"
     done = user.inside(session, "env", "MARK=mark", "sh", "-c", script)
     assert (done.returncode, done.stdout.split(), done.stderr) == (7, ["mark", "fuse.cowfs", "/"], "")
     # Users of the session, without a network, without rights to gain.
@@ -139,12 +139,16 @@ def test_a_session_whose_processes_were_killed_is_there_again(user: Place, sessi
     assert _holder(session).process != before.process
 
 
-def test_what_is_left_of_a_killed_sbuild_is_found_and_removed(user: Place) -> None:
+def test_what_is_left_of_a_killed_sbuild_is_found_and_removed_and_of_one_that_is_ended_nothing(user: Place) -> None:
     begun = user.output(PROGRAM, "-c", NAME, "--begin-session").strip()
     holder = _holder(begun)
     user.output(COWBUILD, "discard", Path(begun).name)
     assert not Path(f"/proc/{holder.process}").exists()
     assert user.output(PROGRAM, "--list", "--all-sessions") == ""
+    command = f"{PROGRAM} -c {NAME} -u root -- sh -c 'echo begun; exec sleep 600'"
+    ended = user.run("sh", "-c", f"mkfifo told; exec 3<>told; {command} >&3 & read -r _ <&3; kill $!; wait $!")
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGTERM, "")
+    assert user.left() == []
 
 
 def test_what_cannot_be_had_is_told(user: Place) -> None:

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from builder import screen
@@ -91,18 +92,29 @@ def _base(settings: variables.Settings, wanted: source.Source, outside: Outside)
     """The name or the path of the base; it is made where it is missing."""
     found = chroot.find(settings, wanted.distribution)
     if found.tarball is not None:
-        for old in chroot.superfluous():
-            outside.run("remove", old)
-        code = outside.run("create", found.base, "--tarball", str(found.tarball))
+        found, code = _made_of_tarball(found.tarball, outside)
     elif found.suite:
         architecture = settings["build_arch"] or architectures.machine()
         print(f"I: there is no base {found.base} yet; making it", file=sys.stderr, flush=True)
-        code = outside.run("create", found.base, "--suite", found.suite, "--arch", architecture)
+        make = partial(outside.run, "create", found.base, "--suite", found.suite, "--arch", architecture)
+        code = bases.make_once(found.base, make)
     else:
         code = 0
     if code != 0:
         raise Problem(f"The base {found.base} could not be made (exit code {code})")
     return found.base
+
+
+def _made_of_tarball(tarball: Path, outside: Outside) -> tuple[chroot.Chroot, int]:
+    """The base that is made of a tarball, and the exit code."""
+    for old in chroot.superfluous():
+        outside.run("remove", old)
+    place_for = tempfile.TemporaryDirectory(prefix=supervisor.PREFIX, dir=supervisor.default_parent())
+    with supervisor.interruptible(), place_for as place:
+        # A copy, which nobody replaces or changes between being named by its checksum and being unpacked.
+        copy = Path(place) / tarball.name
+        found = chroot.of_copy(tarball, copy)
+        return found, bases.make_once(found.base, partial(outside.run, "create", found.base, "--tarball", str(copy)))
 
 
 def _build(arguments: argparse.Namespace, inside: Inside) -> int:

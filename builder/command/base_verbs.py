@@ -87,10 +87,10 @@ def create(arguments: argparse.Namespace, inside: Inside) -> int:
 
     at = _place_of(arguments.target)
     made = _make(arguments, inside)
+    _place_of(arguments.target)  # another process may have made it meanwhile
     if at is None:
         interactive.replace(arguments.target, made)
     else:
-        make_base.check_free(at)
         bases.put_at(at, made)
         dependency_layers.remove_stale()  # of one that had this name before
     return 0

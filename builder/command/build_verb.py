@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 from builder.command.verb import Inside, Outside
@@ -95,7 +96,8 @@ def usual_base(arguments: argparse.Namespace, outside: Outside) -> str:
         obtain.check_obtainable(each, suite, source_options=_source_options(arguments))
     several = f" (--base takes one of those that fit: {', '.join(others)})" if others else ""
     print(f"cowbuild: there is no base {name} yet; making it{several}", flush=True)
-    if (code := outside.run("create", name, "--suite", suite, "--arch", architecture)) != 0:
+    make = partial(outside.run, "create", name, "--suite", suite, "--arch", architecture)
+    if (code := bases.make_once(name, make)) != 0:
         raise Problem(f"The base {name} could not be made (exit code {code})")
     return name
 

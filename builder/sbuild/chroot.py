@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from builder import hostile_tree
 from builder.debian import architectures
 from builder.problems import Misuse, Problem
 from builder.sbuild.variables import Settings
@@ -90,11 +92,24 @@ def _of_tarball(tarball: Path) -> Chroot:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise Problem(f"Cannot read the tarball {tarball}: {error.strerror}") from None
-    name = f"{OF_TARBALL}{digest[:16]}"
+    name = _name_of(digest)
     if name in bases.names():
         os.utime(bases.directory(name))
         return Chroot(name)
     return Chroot(name, tarball=tarball)
+
+
+def _name_of(digest: str) -> str:
+    return f"{OF_TARBALL}{digest[:16]}"
+
+
+def of_copy(tarball: Path, target: Path) -> Chroot:
+    """The base of a tarball that is copied to `target`, by what was copied. Problem where it cannot be."""
+    try:
+        _, digest = hostile_tree.copy_file(tarball, target, sys.maxsize)
+    except OSError as error:
+        raise Problem(f"Cannot copy the tarball {tarball} to {target.parent}: {error.strerror or error}") from None
+    return Chroot(_name_of(digest), tarball=target)
 
 
 def superfluous() -> list[str]:

@@ -21,7 +21,8 @@ SYSTEM = Path("/etc/sbuild/sbuild.conf")
 
 # Every variable is one of the package main: those that it had before are Perl's own, the others the files' doing. Not
 # in strict mode, which would make an error of a variable that sbuild has and this program does not know. What a file
-# prints is kept out of the answer. Some say `$conf->set('VERBOSE', 1)`, as sbuild's own object has it.
+# prints is kept out of the answer. Some say `$conf->set('VERBOSE', 1)`, as sbuild's own object has it. Without `use utf8`
+# Perl's text is the file's bytes, which are taken for UTF-8 where they can be.
 PROGRAM = r"""
 use warnings;
 use JSON::PP ();
@@ -48,7 +49,15 @@ foreach my $name (grep { !$before{$_} && /^[a-z]\w*$/i } keys %main::) {
         : defined *$glob{ARRAY} && @{*$glob} ? \@{*$glob}
         : defined *$glob{HASH} && %{*$glob} ? \%{*$glob} : undef;
 }
-print $answer JSON::PP->new->utf8->allow_unknown->allow_blessed->allow_nonref->encode(\%found);
+sub decoded {
+    my ($value) = @_;
+    my $kind = ref($value);
+    return [map { decoded($_) } @$value] if $kind eq 'ARRAY';
+    return { map { decoded($_) } %$value } if $kind eq 'HASH';
+    utf8::decode($value) if defined $value && !$kind && $value =~ /[^\x00-\x7f]/;
+    return $value;
+}
+print $answer JSON::PP->new->utf8->allow_unknown->allow_blessed->allow_nonref->encode(decoded(\%found));
 """
 
 

@@ -16,7 +16,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -69,6 +69,20 @@ def room_for(name: str) -> Iterator[Path]:
         for path in missing:
             with suppress(OSError):
                 path.rmdir()
+
+
+def make_once(name: str, make: Callable[[], int]) -> int:
+    """Have `make` make a base, unless another build is making it: then that is waited for. The exit code."""
+    while True:
+        with room_for(name) as home:
+            descriptor = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                # The other one may have failed, and then it has removed what was locked.
+                if home.exists() and os.path.samestat(os.fstat(descriptor), home.stat()):
+                    return 0 if name in names() else make()
+            finally:
+                os.close(descriptor)
 
 
 def is_path(text: str) -> bool:

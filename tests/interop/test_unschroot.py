@@ -111,7 +111,7 @@ def _holder(session: str) -> held.Holder:
 
 
 def test_a_session_lasts_from_call_to_call(user: Place, session: str) -> None:
-    script = "echo $MARK; findmnt -no FSTYPE /; useradd --system made; cp /bin/true /usr/bin/head; echo kept > /kept; pwd; exit 7"
+    script = "echo $MARK; findmnt -no FSTYPE /; useradd --system made; echo kept > /kept; pwd; rm /usr/bin/head; exit 7"
     done = user.inside(session, "env", "MARK=mark", "sh", "-c", script)
     assert (done.returncode, done.stdout.split(), done.stderr) == (7, ["mark", "fuse.cowfs", "/"], "")
     # Users of the session, without a network, without rights to gain.

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from builder.problems import Misuse
+from builder.problems import Misuse, Problem
 from builder.sbuild import chroot
 from builder.sbuild.chroot import Chroot
 from builder.sbuild.variables import defaults
@@ -66,6 +66,17 @@ def test_a_tarball_is_known_by_its_content_wherever_it_is(place: Path) -> None:
     assert find() == find(chroot="unstable-amd64") == find(chroot=str(tarball)) == wanted
     base(place, name, "sid")
     assert find() == find(chroot=str(tarball.rename(place / "elsewhere"))) == Chroot(name)
+
+
+def test_a_base_has_the_name_of_what_was_copied_whatever_comes_in_the_tarball_s_place(place: Path) -> None:
+    (place / "base.tar").write_bytes(b"content")
+    found = find(chroot="./base.tar")
+    assert found.tarball is not None
+    (place / "base.tar").write_bytes(b"other")
+    copied = chroot.of_copy(found.tarball, place / "copy.tar")
+    assert copied == Chroot("tarball-" + hashlib.sha256(b"other").hexdigest()[:16], tarball=place / "copy.tar")
+    with pytest.raises(Problem, match="Cannot copy the tarball"):
+        chroot.of_copy(place / "none", place / "another")
 
 
 def test_of_tarballs_bases_a_few_are_kept(place: Path) -> None:

@@ -61,6 +61,20 @@ print "noise\\n";
     assert "noise" in said
 
 
+@pytest.mark.parametrize("pragma", ["", "use utf8; "])
+def test_names_of_people_are_as_they_are_written(home: Path, pragma: str) -> None:
+    (home / ".sbuildrc").write_text(
+        f"{pragma}$maintainer_name = 'Jörg Müller <j@ü.example>'; $build_environment = {{ 'Ö' => 'ä€' }};\n"
+        "push @{$external_commands->{'chroot-setup-commands'}}, ['echo', 'ß']; $verbose = 2; 1;\n",
+        encoding="utf-8",
+    )
+    settings = configuration.read()
+    assert settings["maintainer_name"] == "Jörg Müller <j@ü.example>"
+    assert settings["build_environment"] == {"Ö": "ä€"}
+    assert settings["external_commands"]["chroot-setup-commands"] == [["echo", "ß"]]
+    assert settings["verbose"] == 2
+
+
 def test_a_mistake_is_told_with_file_and_line(home: Path) -> None:
     (home / ".sbuildrc").write_text("$verbose = 1;\n$distribution = ;\n")
     with pytest.raises(Misuse) as raised:

@@ -79,8 +79,8 @@ def test_a_file_is_read_and_no_link_and_nothing_without_an_end(tmp_path: Path) -
     os.mkfifo(tmp_path / "etc/fifo")
     (tmp_path / "linked").symlink_to("/etc")
     command = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    enter = f"mount --bind {tmp_path} {tmp_path} && cd {tmp_path} && mount --move . / && echo; exec sleep 600 </dev/null"
-    with subprocess.Popen([*command, enter], stdout=subprocess.PIPE) as session:
+    enter = f"mount --bind {tmp_path} {tmp_path} && cd {tmp_path} && mount --move . / && echo; exec sleep 600"
+    with subprocess.Popen([*command, enter], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as session:
         try:
             assert session.stdout is not None
             assert session.stdout.readline() == b"\n"

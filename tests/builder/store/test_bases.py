@@ -10,7 +10,9 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -53,6 +55,28 @@ def test_a_new_tree_takes_over_and_the_old_one_goes(bases: Path) -> None:
         assert (bases_module.find("sid") / "content").read_text() == content
     assert bases_module.names() == ["sid"]
     assert len(list((bases / "sid").glob("tree.*"))) == 1
+
+
+def test_of_two_builds_that_want_the_same_base_one_makes_it_or_the_next_where_it_fails(bases: Path) -> None:
+    begun, going_on = threading.Event(), threading.Event()
+    made = []
+
+    def make(content: str, code: int) -> int:
+        begun.set()
+        going_on.wait(60)
+        made.append(content)
+        if code == 0:
+            bases_module.publish("sid", make_tree(bases, content))
+        return code
+
+    with ThreadPoolExecutor() as pool:
+        first = pool.submit(bases_module.make_once, "sid", lambda: make("fails", 1))
+        assert begun.wait(60)
+        others = [pool.submit(bases_module.make_once, "sid", lambda: make("made", 0)) for _ in range(2)]
+        going_on.set()
+        assert [each.result(60) for each in (first, *others)] == [1, 0, 0]
+    assert made == ["fails", "made"]
+    assert bases_module.names() == ["sid"]
 
 
 def test_a_tree_in_use_stays_until_nobody_uses_it(bases: Path) -> None:

@@ -27,7 +27,8 @@ def cowbuild(work: Workplace, *words: str) -> subprocess.CompletedProcess[str]:
 
 @for_both
 def test_a_failed_session_is_kept_entered_forked_and_discarded(work: Workplace) -> None:
-    dsc = make_source(work.place, f"echo evidence > evidence; echo more > /tmp/more; ln -s /etc /tmp/etc; {FORGE}; exit 1")
+    script = f"echo evidence > evidence; echo more > /tmp/more; ln -s /etc /tmp/etc\n{FORGE}\nexit 1"
+    dsc = make_source(work.place, script)
     code, printed = work.build(dsc, "--purge-session", "successful")
     assert code == 2
     listed = cowbuild(work, "sessions").stdout.split()

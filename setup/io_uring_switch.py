@@ -27,7 +27,7 @@ def offered() -> bool:
 
 @contextmanager
 def switched_on() -> Iterator[None]:
-    """While the block runs, where the kernel has it at all (Linux 6.14), for root; others may want the same meanwhile."""
+    """While the block runs, where the kernel has it (Linux 6.14), for root. Others may want the same meanwhile."""
     if not os.access(SWITCH, os.W_OK):
         yield
         return

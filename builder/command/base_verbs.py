@@ -81,7 +81,6 @@ def check_create(arguments: argparse.Namespace, outside: Outside) -> int:
 
 
 def create(arguments: argparse.Namespace, inside: Inside) -> int:
-    from builder.debian import make_base
     from builder.session import interactive
     from builder.store import bases, dependency_layers
 

@@ -145,7 +145,7 @@ def list_cache(arguments: argparse.Namespace, outside: Outside) -> int:
 
 
 def prune_cache(arguments: argparse.Namespace, _inside: Inside) -> int:
-    from builder.store import build_trees, compiler_caches, dependency_layers, downloads
+    from builder.store import build_trees, compiler_caches, dependency_layers, downloads, fetched_files
 
     for line in build_trees.summary(build_trees.prune(arguments.size * 1024**2)):
         print(f"removed {line}")
@@ -155,4 +155,5 @@ def prune_cache(arguments: argparse.Namespace, _inside: Inside) -> int:
         print(f"removed {downloads.summary(packages)}")
     for each in compiler_caches.prune(arguments.size * 1024**2):
         print(f"removed {compiler_caches.summary(each)}")
+    fetched_files.prune()
     return 0

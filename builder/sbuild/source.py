@@ -23,8 +23,8 @@ from builder.sbuild.variables import Settings
 
 ADDRESS = re.compile(r"(https?|ftp|file)://\S+\.dsc")
 
-# It drops root's rights where it can, and could then not write here. A server may send without an end, so what it writes,
-# and whoever works for it, has a limit.
+# It drops root's rights where it can, and could then not write here. A server may send without an end, so there is a
+# limit to what it writes, and whoever works for it.
 FETCH = ("/usr/lib/apt/apt-helper", "-o", "APT::Sandbox::User=root", "download-file")
 LIMITED = ("prlimit", "--core=0", "--fsize={0}:{0}", "--")
 

@@ -28,6 +28,7 @@ from types import FrameType
 
 from builder.interrupts import interrupt
 from builder.problems import Problem
+from builder.removal import REMOVE, remove
 from builder.session import foreign_mounts
 from builder.user_namespace import UserNamespace, before, check, check_ids, wanted
 
@@ -38,14 +39,15 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 # Waits for the end of its input, which is the end of cowbuild. Processes of the session may die a moment later than
 # cowbuild and write until then, so it tries again.
-REMOVER = """
+REMOVER = f"""
+{REMOVE}
 trap '' INT TERM HUP QUIT
 read -r _
 for attempt in 1 2 3 4 5 6 7 8 9 10; do
-    rm -rf --one-file-system -- "$@" 2>/dev/null && exit 0
+    remove "$@" 2>/dev/null && exit 0
     sleep 0.2
 done
-exec rm -rf --one-file-system -- "$@"
+remove "$@"
 """
 
 
@@ -163,7 +165,7 @@ def remove_abandoned(parent: Path) -> None:
             continue
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            subprocess.run([*before(), "rm", "-rf", "--one-file-system", "--", directory], check=False)
+            remove(directory, before())
         except BlockingIOError:
             pass
         finally:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import re
 import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,10 +21,31 @@ from builder.debian.dsc import ListedFile
 from builder.store import downloads
 from builder.store.places import Kind, place_of
 
+SHA1 = re.compile(r"[0-9a-f]{40}")
+UNFINISHED = "*.fetched*"
+ABANDONED_AFTER = 7 * 24 * 3600.0
+"""Seconds after which nobody is taken to go on with what broke off."""
+
 
 def where() -> Path:
     """Where this user's are, if there are any."""
     return place_of(Kind.CACHE, "snapshot")
+
+
+def prune() -> None:
+    """Remove what broke off, unless a rebuild is fetching just now, and what is known of files that are not kept."""
+    with suppress(FileNotFoundError, NotADirectoryError, BlockingIOError), (where() / "lock").open("r+") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _remove_unfinished(where(), time.time())
+        for record in where().iterdir():
+            if SHA1.fullmatch(record.name) and not (downloads.where() / record.read_text()).is_file():
+                record.unlink()
+
+
+def _remove_unfinished(place: Path, before: float) -> None:
+    for path in place.glob(UNFINISHED):
+        if path.lstat().st_mtime <= before:
+            path.unlink()
 
 
 def kept_or_fetched(file: ListedFile, sha1: str, directory: Path, fetch: Callable[[Path], None]) -> Path:
@@ -42,6 +65,7 @@ def kept_or_fetched(file: ListedFile, sha1: str, directory: Path, fetch: Callabl
                     if _digest(target, "sha1") == sha1:
                         return target
                     target.unlink()
+        _remove_unfinished(place, time.time() - ABANDONED_AFTER)
         fetched = place / f"{sha1}.fetched"
         fetch(fetched)
         # Not renamed: that may be another file system.

@@ -22,7 +22,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from builder import private, records
-from builder.problems import Misuse
+from builder.problems import Misuse, Problem
+from builder.removal import remove
 from builder.store.places import Kind, place_of
 
 INFO, STEP_INFO = "session.info", "step.info"
@@ -207,4 +208,5 @@ def discard(name: str) -> None:
     directory = kept.directory
     # Out of sight first: what is half removed is no session.
     (directory / INFO).unlink()
-    shutil.rmtree(directory)
+    if not remove(directory):
+        raise Problem(f"The session {name} is gone, but not all of its files in {directory}")

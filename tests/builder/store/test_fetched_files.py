@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 from pathlib import Path
 
 import pytest
@@ -67,3 +69,25 @@ def test_what_cannot_be_fetched_leaves_nothing_that_is_believed(tmp_path: Path, 
     with pytest.raises(Problem, match="broke off"):
         fetched_files.kept_or_fetched(FILE, SHA1, tmp_path / "1", fails)
     assert fetched_files.kept_or_fetched(FILE, SHA1, tmp_path / "1", service.fetch).read_bytes() == CONTENT
+
+
+def test_what_broke_off_goes_when_nobody_goes_on_with_it(tmp_path: Path, service: Service) -> None:
+    fetched_files.kept_or_fetched(FILE, SHA1, tmp_path / "1", service.fetch)
+    place = fetched_files.where()
+    left = [place / f"{digit * 40}.fetched{more}" for digit, more in (("1", ".partial"), ("2", ""))]
+    for path in left:
+        path.write_bytes(b"a")
+    os.utime(left[0], (0, 0))
+    # Another rebuild removes what is old, and who asks for it everything.
+    downloads.prune(0)
+    fetched_files.kept_or_fetched(FILE, SHA1, tmp_path / "2", service.fetch)
+    assert [path.exists() for path in left] == [False, True]
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        fetched_files.prune()
+        assert left[1].exists()
+    fetched_files.prune()
+    assert {path.name for path in place.iterdir()} == {"lock", SHA1}
+    downloads.prune(0)
+    fetched_files.prune()
+    assert {path.name for path in place.iterdir()} == {"lock"}

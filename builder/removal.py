@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-# What is mounted there stays. To rm(1) a subvolume of btrfs is another file system, too, and any user can make one, even
-# one that is read-only. Its root always has the number 256; the innermost must go first.
+# What is mounted there stays. To rm(1) a subvolume of btrfs is another file system, too, and any user can make one, also a
+# read-only one. Its root always has the number 256; the innermost must go first.
 REMOVE = r"""
 remove() {
     rm -rf --one-file-system -- "$@" 2>/dev/null && return
@@ -20,6 +20,6 @@ remove() {
 
 
 def remove(directory: Path, before: Sequence[str] = ()) -> bool:
-    """Remove a directory by a command that begins with the words `before`; whether it is gone. Why not, is on stderr."""
+    """Remove a directory by a command that begins with the words `before`; whether it is gone. Why not, says stderr."""
     command = [*before, "sh", "-c", f'{REMOVE}\nremove "$@"', "remove", directory]
     return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0

@@ -72,7 +72,7 @@ def supervise(arguments: Sequence[str], parents: Sequence[Path] = (), *, user_na
     remover = _start_remover(directories)
     namespace = UserNamespace(use=user_namespace)
     try:
-        for number in SIGNALS:
+        for number in heeded():
             signal.signal(number, pass_on)
         worker = subprocess.Popen(
             [
@@ -95,6 +95,11 @@ def supervise(arguments: Sequence[str], parents: Sequence[Path] = (), *, user_na
             os.close(lock)
         remover.communicate()
     return 128 + received[0] if received else code if code >= 0 else 128 - code
+
+
+def heeded() -> list[signal.Signals]:
+    """Those of SIGNALS that nobody, nohup(1) for one, asked to ignore. SIGTERM is always among them."""
+    return [number for number in SIGNALS if number == signal.SIGTERM or signal.getsignal(number) != signal.SIG_IGN]
 
 
 def _start_remover(directories: Sequence[Path]) -> subprocess.Popen[bytes]:
@@ -129,7 +134,7 @@ def obey(lifeline: int) -> None:
         # The process outside is gone. Normally the kernel has killed us before this line is reached.
         os._exit(1)
 
-    for number in SIGNALS:
+    for number in heeded():
         signal.signal(number, obey_once)
     threading.Thread(target=listen, daemon=True).start()
 
@@ -146,7 +151,7 @@ def interruptible() -> Iterator[None]:
             signal.signal(each, signal.SIG_IGN)
         interrupt(number)
 
-    before = {number: signal.signal(number, obey_signal) for number in SIGNALS}
+    before = {number: signal.signal(number, obey_signal) for number in heeded()}
     try:
         yield
     finally:

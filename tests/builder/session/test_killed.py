@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from builder.session import supervisor
 from builder.store import dependency_layers
-from tests.builder.packages import Workplace, make_source
+from tests.builder.packages import COWBUILD, Workplace, make_source
 
 # Where it is killed -> the line of the log after which that is.
 MOMENTS = {
@@ -45,6 +46,19 @@ def _not_whole(place: Path) -> list[Path]:
         for each in entries
         if each.name.startswith(supervisor.PREFIX) or not (each / dependency_layers.INFO).exists()
     ]
+
+
+def test_what_is_to_outlive_the_terminal_does(work: Workplace) -> None:
+    command = [*COWBUILD, "run", str(work.base.path), "--", "sh", "-c", "echo begun; read -r line; echo $line"]
+    with subprocess.Popen(
+        ["nohup", *command], env=work.environment, stdin=-1, stdout=-1, stderr=subprocess.DEVNULL
+    ) as session:
+        assert session.stdin is not None
+        assert session.stdout is not None
+        assert session.stdout.readline() == b"begun\n"
+        session.send_signal(signal.SIGHUP)
+        assert session.communicate(b"going on\n")[0] == b"going on\n"
+    assert session.returncode == 0
 
 
 @pytest.mark.slow

@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-# What is mounted there stays. To rm(1) a subvolume of btrfs is another file system, too, and any user can make one, also a
-# read-only one. Its root always has the number 256; the innermost must go first.
+# What is mounted there stays. To rm(1) a subvolume of btrfs is another file system, too, and any user can make one, and
+# make it read-only. Its root always has the number 256; the innermost must go first.
 REMOVE = r"""
 remove() {
     rm -rf --one-file-system -- "$@" 2>/dev/null && return

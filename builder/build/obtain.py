@@ -52,6 +52,8 @@ def check_package(what: str) -> None:
         return
     if what and path.is_dir():
         raise Misuse(f"{path.absolute()} is no source tree: there is no debian/changelog in it")
+    if what and path.exists():
+        raise Misuse(f"{what} is neither a file nor a source tree")
     if what.endswith(".dsc") or "/" in what:
         raise Unobtainable(f"There is no file {what}")
     if not FROM_ARCHIVE.fullmatch(what) or _other(Path(what)):

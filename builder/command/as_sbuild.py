@@ -62,6 +62,8 @@ def _check(arguments: argparse.Namespace, outside: Outside) -> int:
     asked = meaning.Asked(settings, sorted(given.said), wanted.package, wanted.distribution, str(wanted.output), "")
     try:
         base = _base(settings, wanted, outside)
+    except Unobtainable as problem:
+        return early_end.write(asked, _screen(settings), "fetch-src", Status.GIVEN_BACK, problem)
     except Problem as problem:
         return early_end.write(asked, _screen(settings), "create-session", Status.FAILED, problem)
     asked = meaning.Asked(**{**asdict(asked), "base": base})
@@ -89,8 +91,14 @@ def _settle_log_directory(settings: variables.Values) -> None:
 
 
 def _base(settings: variables.Settings, wanted: source.Source, outside: Outside) -> str:
-    """The name or the path of the base; it is made where it is missing."""
+    """The name or the path of the base; it is made where it is missing. Unobtainable, before that, of the source."""
+    from builder.build import obtain
+
     found = chroot.find(settings, wanted.distribution)
+    if found.suite:
+        obtain.check_obtainable(wanted.package, found.suite)
+    elif found.tarball is not None:
+        obtain.check_package(wanted.package)
     if found.tarball is not None:
         found, code = _made_of_tarball(found.tarball, outside)
     elif found.suite:

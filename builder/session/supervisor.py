@@ -196,7 +196,8 @@ def _make_directory(parent: Path) -> tuple[Path, int]:
     try:
         directory = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))
     except OSError as error:
-        raise Problem(f"Cannot make the session's directory: {error}", "Set TMPDIR to a directory with room.") from None
+        told = f"Cannot make the session's directory in {parent}: {error.strerror}"
+        raise Problem(told, "Set TMPDIR to a directory with room.") from None
     # Locked before it has the name that remove_abandoned looks for.
     lock = os.open(directory / "lock.new", os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)

@@ -200,6 +200,7 @@ def test_a_slip_in_a_file_is_one_too(told: Told, line: str) -> None:
         ("tiny_1.orig.tar.xz", "is an archive of files"),
         ("nothere_1_amd64.deb", "is neither a .dsc file"),
         ("empty", "no source tree"),
+        ("/dev/null", "is neither a file nor a source tree"),
         ("", "neither a .dsc file"),
     ],
 )

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.debian import apt
 from tests.builder.conftest import USER
 from tests.builder.packages import Base, Workplace, for_both, log_of, make_source
 
@@ -60,6 +61,14 @@ def served(place: Path) -> Iterator[str]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def test_no_base_is_made_for_a_source_that_is_not_to_be_had(work: Workplace) -> None:
+    code, printed = sbuild(work, "--nolog", "-d", apt.machine_suite(), work.place / "none_1.dsc")
+    assert code == 3
+    assert f"E: Could not find {work.place}/none_1.dsc" in printed
+    assert "making it" not in printed
+    assert not (work.place / "data").exists()
 
 
 @for_both

@@ -21,5 +21,5 @@ remove() {
 
 def remove(directory: Path, before: Sequence[str] = ()) -> bool:
     """Remove a directory by a command that begins with the words `before`; whether it is gone. Why not, says stderr."""
-    command = [*before, "sh", "-c", f'{REMOVE}\nremove "$@"', "remove", directory]
+    command: list[str | Path] = [*before, "sh", "-c", f'{REMOVE}\nremove "$@"', "remove", directory]
     return subprocess.run(command, stdin=subprocess.DEVNULL, check=False).returncode == 0

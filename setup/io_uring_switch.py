@@ -42,7 +42,7 @@ def switched_on() -> Iterator[None]:
             yield
             return
         fcntl.flock(lock, fcntl.LOCK_SH)
-        command = ["sh", "-c", SWITCH_OFF, "switch-off", SWITCH, str(lock.fileno())]
+        command: list[str | Path] = ["sh", "-c", SWITCH_OFF, "switch-off", SWITCH, str(lock.fileno())]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, pass_fds=[lock.fileno()], start_new_session=True
         ) as watcher:

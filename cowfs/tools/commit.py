@@ -15,7 +15,7 @@ from cowfs.layer import lock, metadata
 from cowfs.layer.metadata import LayerError
 from cowfs.layer.view import open_views
 from cowfs.tools.copy_tree import TreeWriter
-from cowfs.tools.publish import built_beside, move_into_place, require_free
+from cowfs.tools.publish import built_beside, move_into_place, require_free, tell_of_set_ids
 from cowfs.union.layer import open_directory
 
 
@@ -23,8 +23,10 @@ def commit(layer: Path, target: Path) -> None:
     """Merge a layer over its base into a new directory `target`. LayerError."""
     require_free(target)
     with built_beside(target) as stage:
-        _write(layer, stage)
+        set_ids = _write(layer, stage)
         move_into_place(stage, target)
+    if set_ids:
+        tell_of_set_ids(target)
 
 
 def commit_in_place(layer: Path, base: Path) -> None:
@@ -45,7 +47,8 @@ def commit_in_place(layer: Path, base: Path) -> None:
             raise LayerError(f"Cannot replace {base}: {error.strerror}. It is as it was.") from error
 
 
-def _write(layer: Path, stage: Path) -> None:
+def _write(layer: Path, stage: Path) -> bool:
+    """Write the merged tree; whether it has programs with set-user-ID or set-group-ID bits."""
     with open_views(layer) as views:
         target_fd = open_directory(linux.AT_FDCWD, os.fsencode(stage / "tree"))
         writer = TreeWriter(views.merged, os.fsencode(stage / "links"))
@@ -55,6 +58,7 @@ def _write(layer: Path, stage: Path) -> None:
         finally:
             writer.close()
             os.close(target_fd)
+    return writer.set_ids
 
 
 def _to_disk(stage: Path) -> None:

@@ -28,6 +28,8 @@ class TreeWriter:
         self._tree = tree
         self._links_fd = os.open(links, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         self._linked: set[int] = set()
+        self.set_ids = False
+        """Whether a file with a set-user-ID or set-group-ID bit was written."""
 
     def close(self) -> None:
         os.close(self._links_fd)
@@ -93,6 +95,7 @@ class TreeWriter:
             os.link(second, name, src_dir_fd=self._links_fd, dst_dir_fd=dir_fd, follow_symlinks=False)
             return
         if stat.S_ISREG(status.st_mode):
+            self.set_ids |= bool(status.st_mode & (stat.S_ISUID | stat.S_ISGID))
             self._write_content(layer, source, target, status)
         elif stat.S_ISLNK(status.st_mode):
             os.symlink(os.readlink(source[1], dir_fd=source[0]), name, dir_fd=dir_fd)

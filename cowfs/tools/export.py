@@ -15,7 +15,7 @@ from cowfs.layer.metadata import LayerError
 from cowfs.layer.view import Views, open_views
 from cowfs.tools import tar
 from cowfs.tools.copy_tree import TreeWriter
-from cowfs.tools.publish import built_beside, move_into_place, require_free
+from cowfs.tools.publish import built_beside, move_into_place, require_free, tell_of_set_ids
 from cowfs.tools.tar import Member
 from cowfs.union.copying import copy_metadata
 from cowfs.union.layer import open_directory
@@ -52,6 +52,8 @@ def export_overlay(layer: Path, output: Path | None) -> list[bytes]:
             writer.close()
             os.close(target_fd)
         move_into_place(stage, output)
+    if writer.set_ids:
+        tell_of_set_ids(output)
     return []
 
 

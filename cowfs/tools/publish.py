@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import stat
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -35,6 +37,13 @@ def move_into_place(stage: Path, target: Path) -> None:
         linux.rename(linux.AT_FDCWD, old, linux.AT_FDCWD, new, linux.RENAME_NOREPLACE)
     except FileExistsError as error:
         raise _exists(target) from error
+
+
+def tell_of_set_ids(tree: Path) -> None:
+    """Say that others can enter a tree that has such programs; its root has the mode that programs in it are to see."""
+    if all(each.stat().st_mode & (stat.S_IXGRP | stat.S_IXOTH) for each in (tree, *tree.resolve().parents)):
+        told = f"others can enter {tree} and run its set-user-ID programs with your rights; chmod 700 {tree} closes it"
+        print(f"cowfs: {told}", file=sys.stderr)
 
 
 def require_free(target: Path) -> None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,8 @@ def test_the_new_base_is_what_the_mount_showed(workbench: Workbench, seed: int) 
     mount.stop()
     assert mount.layer is not None
     done = cowfs("commit", mount.layer, workbench.place / "new")
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert re.fullmatch(r"(cowfs: others can enter .*/new and run its set-user-ID programs .*\n)?", done.stderr)
     assert differences(shown, snapshot(str(workbench.place / "new"))) == []
     assert not list(workbench.place.glob(".new*"))
 
@@ -113,3 +116,28 @@ def test_what_cannot_be_committed_leaves_nothing_behind(workbench: Workbench) ->
     refused("is not a layer", taken, new)
     refused("only its own base", "--in-place", mount.layer, taken)
     refused("Cannot make", mount.layer, workbench.place / "nowhere" / "new")
+
+
+@pytest.mark.root
+def test_what_others_could_run_with_ones_rights_is_told() -> None:
+    with tempfile.TemporaryDirectory(prefix="cowfs-test-", dir="/tmp") as name:
+        place = Path(name)
+        place.chmod(0o755)
+        (place / "base").mkdir()
+        bench = Workbench(place, "direct")
+        mount = bench.mount(place / "base", layer=place / "layer")
+        (mount.point / "program").write_bytes(b"")
+        (mount.point / "program").chmod(0o4755)
+        mount.stop()
+        bench.close()
+        for made, words in (
+            ("new", ("commit", "layer", "new")),
+            ("over", ("export", "--format=overlay", "-o", "over", "layer")),
+        ):
+            done = cowfs(*(place / word if word in ("layer", "new", "over") else word for word in words))
+            assert done.returncode == 0
+            assert f"others can enter {place / made} and run its set-user-ID programs" in done.stderr
+        (place / "base").chmod(0o700)
+        done = cowfs("commit", "--in-place", place / "layer", place / "base")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert (place / "base").stat().st_mode & 0o777 == 0o700

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from builder.command.arguments import YES_OR_NO, path, path_of
 from builder.command.verb import Inside, Outside
 from builder.problems import Problem
-from builder.records import Fields
 
 if TYPE_CHECKING:
     from builder.build.job import BuildOptions
     from builder.rebuild.buildinfo import Record
+    from builder.records import Fields
 
 # What the verb needs is imported when it runs.
 

@@ -104,6 +104,26 @@ def output(
     return printed.decode(errors="surrogateescape")
 
 
+def together(
+    command: Sequence[str | Path], *, environment: Mapping[str, str] | None = None, directory: Path | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command without input to its end, its errors with its output. Its exit code is the caller's to judge.
+
+    FileNotFoundError where it is missing.
+    """
+    return subprocess.run(
+        list(map(str, command)),
+        cwd=directory,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+
+
 @contextmanager
 def _running(
     command: Sequence[str | Path],

@@ -33,22 +33,16 @@ class Rebuild:
     timestamp: str | None = None
     """Seconds since 1970, or a date as the changelog has it."""
     whole_entry: str | None = None
-    """The changelog's new entry as it is to be, instead of all this."""
-    recorded: str | None = None
-    """The same, to the last line's end: what an earlier build had."""
-
-    @property
-    def _entry_given(self) -> str | None:
-        return self.whole_entry if self.recorded is None else self.recorded
+    """The changelog's new entry, to its last line's end, instead of all this."""
 
     @property
     def wanted(self) -> bool:
-        given = (self.number, self.text, self._entry_given)
+        given = (self.number, self.text, self.whole_entry)
         return bool(self.suffix) or any(each is not None for each in given)
 
     def check(self) -> None:
         """Misuse where no changelog entry can be made of it."""
-        if (given := self._entry_given) is not None:
+        if (given := self.whole_entry) is not None:
             _version_of(given)
         elif self.wanted and not self.maintainer:
             raise Misuse("A rebuild under another version needs a maintainer", "--maintainer 'NAME <ADDRESS>'")
@@ -63,7 +57,7 @@ class Rebuild:
 
     def version(self, version: str) -> str:
         """That of the rebuild. Of the number 0 nothing is seen in it."""
-        if (given := self._entry_given) is not None:
+        if (given := self.whole_entry) is not None:
             return _version_of(given)
         number = self.number if self.number is not None or self.text is None else 1
         return version + (f"+b{number}" if number else "") + self.suffix
@@ -71,10 +65,8 @@ class Rebuild:
     def entry(self, name: str, version: str, distribution: str, architecture: str) -> str:
         """The changelog's new first entry. Misuse without a maintainer, who has to answer for it."""
         self.check()
-        if self.recorded is not None:
-            return self.recorded
         if self.whole_entry is not None:
-            return self.whole_entry.strip() + "\n\n"
+            return self.whole_entry
         lines = [f"{name} ({self.version(version)}) {distribution}; urgency=low, binary-only=yes", ""]
         if self.suffix:
             lines.append(f"  * Append {self.suffix} to version number; no source changes")

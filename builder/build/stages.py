@@ -295,6 +295,9 @@ def unpack(job: Job) -> None:
     job.log.section("Build")
     job.log.subsection("Unpack source")
     with job.part("unpack", Status.GIVEN_BACK):
+        for line in dsc.told(job.sources / job.source.dsc.name):
+            job.log.line(line)
+        job.log.line()
         job.goes_on = job.goes_on and taken_up(job)
         if job.goes_on:
             return
@@ -332,7 +335,7 @@ def hack_version(job: Job) -> None:
     if not rebuild.wanted:
         return
     job.log.subsection("Hack binNMU version")
-    with job.part("hack-binNMU", Status.FAILED):
+    with job.part("hack-binNMU", Status.GIVEN_BACK):
         entry = rebuild.entry(job.source.name, job.source.version, job.distribution, job.architecture)
         put = ("sh", "-c", PUT_ON_TOP, "put-on-top", entry)
         job.session.run(*put, identity=job.session.builder, directory=job.build_directory)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from builder.debian.dsc import FILE_NAME, ListedFile
 from builder.problems import Problem
-from builder.process import output
+from builder.process import output, together
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 FIELDS = ("ORIGIN", "LABEL", "REPO_URI", "RELEASE", "COMPONENT")
@@ -185,15 +185,7 @@ def check_suite(
     # python-debian's start would be felt by all who only ask for a constant.
     from debian.deb822 import Deb822
 
-    done = subprocess.run(
-        update,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    done = together(update)
     where = " or ".join(sorted({word for line in lines for word in line.split() if "://" in word or ":/" in word}))
     if done.returncode != 0:
         raise Problem(f"The suite {suite} cannot be had from {where}: {why(done.stdout)}")

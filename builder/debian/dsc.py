@@ -117,6 +117,11 @@ def fields(text: bytes, where: str) -> Mapping[str, str]:
         raise Problem(f"{where} is not what its name says: it has no fields") from None
 
 
+def told(dsc: Path) -> list[str]:
+    """The fields of a .dsc that was read before, line by line, for a log."""
+    return [printable(line) for line in str(fields(dsc.read_bytes(), dsc.name)).splitlines()]
+
+
 def listed_files(said: Mapping[str, str], where: str) -> tuple[ListedFile, ...]:
     """The files of a .dsc or .changes; each has a plain name and a SHA-256, else Problem. `where` names it."""
     strong = {}

@@ -42,7 +42,7 @@ def options_of(record: Record, given: BuildOptions) -> BuildOptions:
     if record.binary_only:
         if not record.changelog:
             raise Problem(f"{record.path} is of a binNMU, and has no Binary-Only-Changes: its changelog is not known")
-        rebuild = Rebuild(recorded=record.changelog)
+        rebuild = Rebuild(whole_entry=record.changelog)
     place, _, tree = record.build_path.rpartition("/")
     # Where it does not say so, it is not set: LC_ALL would decide in place of what is recorded.
     environment = {"LC_ALL": "", "LANG": "", **record.environment}

@@ -21,8 +21,9 @@ SYSTEM = Path("/etc/sbuild/sbuild.conf")
 
 # Every variable is one of the package main: those that it had before are Perl's own, the others the files' doing. Not
 # in strict mode, which would make an error of a variable that sbuild has and this program does not know. What a file
-# prints is kept out of the answer. Some say `$conf->set('VERBOSE', 1)`, as sbuild's own object has it. Perl's text is
-# the file's bytes, unless that says `use utf8`; they are taken for UTF-8 where they can be.
+# prints is kept out of the answer. A regular expression is given as its text. Some say `$conf->set('VERBOSE', 1)`, as
+# sbuild's own object has it. Perl's text is the file's bytes, unless that says `use utf8`; they are taken for UTF-8
+# where they can be.
 PROGRAM = r"""
 use warnings;
 use JSON::PP ();
@@ -54,6 +55,11 @@ sub decoded {
     my $kind = ref($value);
     return [map { decoded($_) } @$value] if $kind eq 'ARRAY';
     return { map { decoded($_) } %$value } if $kind eq 'HASH';
+    if ($kind eq 'Regexp') {
+        my ($pattern, $flags) = re::regexp_pattern($value);
+        $flags =~ tr/imsx//cd;
+        return decoded($flags eq '' ? $pattern : "(?$flags:$pattern)");
+    }
     utf8::decode($value) if defined $value && !$kind && $value =~ /[^\x00-\x7f]/;
     return $value;
 }

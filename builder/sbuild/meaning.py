@@ -186,7 +186,7 @@ def _rebuild(settings: Settings) -> Rebuild:
         suffix=suffix or "",
         maintainer=settings["maintainer_name"] or None,
         timestamp=settings["bin_nmu_timestamp"],
-        whole_entry=entry or None,
+        whole_entry=f"{entry.strip()}\n\n" if entry else None,
     )
 
 

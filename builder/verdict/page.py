@@ -19,7 +19,7 @@ def page(findings: Findings) -> str:
         cards=_cards(findings),
         artifacts=_artifacts(findings.artifacts),
         varied=text(_varied(findings)),
-        trials=_trials(findings.trials),
+        trials=_trials(findings.trials) if findings.trials else "",
         more=_list([*findings.notes, *findings.more]),
     )
 

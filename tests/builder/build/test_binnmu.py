@@ -17,10 +17,10 @@ def test_the_number_0_is_not_seen() -> None:
 
 
 def test_an_entry_as_it_is_to_be_says_the_version() -> None:
-    rebuild = Rebuild(whole_entry=f"\n{ENTRY}\n")
+    rebuild = Rebuild(whole_entry=ENTRY)
     assert rebuild.wanted
     assert rebuild.version("1") == "1+b7"
-    assert rebuild.entry("tiny", "1", "sid", "amd64") == f"{ENTRY}\n"
+    assert rebuild.entry("tiny", "1", "sid", "amd64") == ENTRY
 
 
 def test_what_is_no_entry_is_told() -> None:

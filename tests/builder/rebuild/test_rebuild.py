@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from builder.process import together
 from tests.builder.packages import COWBUILD, Workplace, make_source
 from tests.builder.rebuild import snapshot_service
 from tests.builder.rebuild.snapshot_service import Service, make_package
@@ -35,9 +36,7 @@ class Built:
     def rebuild(self, *options: str) -> tuple[int, str]:
         command = [*self.work.base.owner.before, *COWBUILD, "rebuild", str(self.buildinfo)]
         command += ["--base", str(self.work.base.path), "--output", str(self.again), *options]
-        done = subprocess.run(
-            command, env=self.work.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
-        )
+        done = together(command, environment=self.work.environment)
         self.work.assert_nothing_left()
         return done.returncode, done.stdout
 
@@ -102,7 +101,7 @@ def test_what_is_different_and_what_is_missing_is_told_and_kept(work: Workplace,
     text = built.buildinfo.read_text()
     lost = f" {'0' * 64} 12 lost_1_all.deb\nBuild-Origin"
     built.buildinfo.write_text(text.replace("\nBuild-Origin", f"\n{lost}", 1))
-    code, printed = built.rebuild("--snapshot", service.address, "--no-apt-update", "--keep")
+    code, printed = built.rebuild("--snapshot", service.address, "--no-apt-update", "--keep", "--twice")
     assert code == 2, printed[-3000:]
     assert "lost_1_all.deb    missing" in printed
     assert "tiny_1_amd64.deb  different" in printed
@@ -114,10 +113,15 @@ def test_what_is_different_and_what_is_missing_is_told_and_kept(work: Workplace,
     assert [each["verdict"] for each in found["artifacts"]] == ["different", "missing"]
     assert "usr/share/tiny/control" in found["artifacts"][0]["difference"]
 
-    [session] = [path.parent.name for path in work.state.glob("cowfs/sessions/*/session.info")]
-    fork = [*COWBUILD, "fork", session, "cat", "/usr/share/needle/version"]
-    assert subprocess.check_output(fork, env=work.environment, text=True).endswith("needle 1.0\n")
-    subprocess.run([*COWBUILD, "discard", session], env=work.environment, check=True)
+    # Both sides of it.
+    sessions = {path.parent.name for path in work.state.glob("cowfs/sessions/*/session.info")}
+    assert len(sessions) == 2
+    for session in sessions:
+        for verb in ("fork", "enter"):
+            words = [*COWBUILD, verb, session, "cat", "/usr/share/needle/version", "debian/control"]
+            printed = subprocess.check_output(words, env=work.environment, text=True)
+            assert "needle 1.0\nSource: tiny\n" in printed
+        subprocess.run([*COWBUILD, "discard", session], env=work.environment, check=True)
 
 
 def test_what_is_not_there_is_one_message_with_what_was_tried(work: Workplace, service: Service) -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from builder.debian import apt
+from builder.process import together
 from tests.builder.conftest import USER
 from tests.builder.packages import Base, Workplace, for_both, log_of, make_source
 
@@ -30,17 +31,8 @@ def sbuild(
 ) -> tuple[int, str]:
     """Run cowbuild-sbuild in a directory, else the output's; exit code and what it printed."""
     own = {"XDG_DATA_HOME": str(work.place / "data"), "HOME": str(work.place), **(environment or {})}
-    done = subprocess.run(
-        [*work.base.owner.before, *SBUILD, *map(str, words)],
-        cwd=place or work.output,
-        env={**work.environment, **own},
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        check=False,
-    )
+    command = [*work.base.owner.before, *SBUILD, *words]
+    done = together(command, environment={**work.environment, **own}, directory=place or work.output)
     work.assert_nothing_left()
     return done.returncode, done.stdout
 

@@ -75,6 +75,12 @@ def test_names_of_people_are_as_they_are_written(home: Path, pragma: str) -> Non
     assert settings["verbose"] == 2
 
 
+def test_a_regular_expression_of_perl_s_is_one(home: Path) -> None:
+    (home / ".sbuildrc").write_text("$environment_filter = [qr/^DEB_/, qr/^ccache_/i, '^TZ$']; 1;")
+    filters = configuration.read()["environment_filter"]
+    assert filters == ["^DEB_", "(?i:^ccache_)", "^TZ$"]
+
+
 def test_a_mistake_is_told_with_file_and_line(home: Path) -> None:
     (home / ".sbuildrc").write_text("$verbose = 1;\n$distribution = ;\n")
     with pytest.raises(Misuse) as raised:

@@ -15,6 +15,10 @@ def check(options: BuildOptions) -> None:
         raise Misuse("--compare is said with --incremental: it builds clean as well", "To build twice: --twice")
     again = ("--twice, --vary and --bisect", options.twice or bool(options.vary) or options.bisect)
     memory = ("--build-in-memory", options.build_in_memory is not None)
+    if options.minimise and not options.trace:
+        raise Misuse("--minimise is said with --trace, which finds out what is unused", "--trace --minimise")
+    if options.minimise:
+        _refuse("--minimise", again, ("--compare", options.compare))
     if options.incremental:
         below_tmp = Path(options.build_place).is_relative_to(own_directories.TEMPORARY)
         _refuse(

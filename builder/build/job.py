@@ -29,6 +29,7 @@ from builder.store import compiler_caches, dependency_layers, downloads
 if TYPE_CHECKING:  # python-debian would be felt by whatever only checks a build
     from builder.debian.depends import WantedPackages
     from builder.session.steps import Steps
+    from builder.trace.usage import Used
 
 # The same in each session, so that what records its path is the same each time.
 PLACE = "/build/reproducible-path"
@@ -143,6 +144,8 @@ class BuildOptions:
     """Go on in the build tree of the last time."""
     compare: bool = False
     """And build clean as well, and compare."""
+    minimise: bool = False
+    """Build again without the dependencies that the trace says are unused."""
     snapshot_steps: bool = False
     """Keep a state of the session after each debhelper command."""
     twice: bool = False
@@ -224,6 +227,10 @@ class Job:
         """Whether it is built in the tree of the last time."""
         self.tree_conditions = ""
         """What decides on whether the next build can go on in this one's tree."""
+        self.used: Used | None = None
+        """What a trace found."""
+        self.left_out: frozenset[str] = frozenset()
+        """The build dependencies that are not to be installed, by their names."""
         self.steps: Steps | None = None
         """The states after the debhelper commands of the build."""
         self.surroundings = USUAL

@@ -64,7 +64,7 @@ def wanted(job: Job) -> WantedPackages:
     if options.build_all:
         added += options.add_depends_indep
         conflicts += options.add_conflicts_indep
-    return depends.requested(job.source, choice, add_depends=added, add_conflicts=conflicts)
+    return depends.requested(job.source, choice, add_depends=added, add_conflicts=conflicts).without(job.left_out)
 
 
 def key(options: BuildOptions) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ def run_stages(job: Job, purpose: Purpose | None = None) -> None:
             commands(job, "pre-build")
         with (purpose.root if purpose else dependency_layer)(job) as layers:
             job.below = layers
-            again = job.options.compare or vary.wanted(job.options)
+            again = job.options.compare or job.options.minimise or vary.wanted(job.options)
             second = begin_second(job, layers) if again else None
             with job.open_session(
                 job.directory,
@@ -126,7 +126,10 @@ def in_union(options: BuildOptions) -> Sequence[str]:
 def begin_second(job: Job, layers: Sequence[Path]) -> Callable[[], None]:
     """Begin the build under variations, where it can go on beside the first; what is returned compares the two."""
     # Only felt by builds that have one.
-    from builder.build import incremental, trials, twice
+    from builder.build import incremental, minimise, trials, twice
+
+    if job.options.minimise:
+        return lambda: minimise.minimise(job, build_from_the_base)
 
     second = trials.begin(job, layers, build_again)
     if job.options.compare:
@@ -148,6 +151,14 @@ def build_again(job: Job) -> artifacts.Artifacts:
             made = artifacts.take(job.session.root, job.place.lstrip("/"), staging)
         commands(job, "chroot-cleanup")
     return made
+
+
+def build_from_the_base(job: Job) -> artifacts.Artifacts:
+    """What the same makes in another session, which is open and has no dependencies yet."""
+    commands(job, "chroot-setup")
+    update_chroot(job)
+    install_dependencies(job)
+    return build_again(job)
 
 
 @contextmanager

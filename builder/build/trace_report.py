@@ -13,7 +13,7 @@ from builder.debian import base_facts, dpkg_database
 from builder.debian.depends import WantedPackages
 from builder.problems import printable
 from builder.trace import page, usage
-from builder.trace.usage import Usage, UsedFile
+from builder.trace.usage import Usage, Used, UsedFile
 
 _SHOWN = 20
 """Lines of a list in the log; the files have all."""
@@ -33,6 +33,7 @@ def traced(job: Job, request: WantedPackages) -> Iterator[None]:
         trace = usage.read_trace(job.session.take_trace())
         database = dpkg_database.read(job.session.root, base_facts.architecture(job.options.base))
         found = usage.judge(trace, database, request, job.place)
+        job.used = Used(found, database)
         job.log.section("Trace")
         for line in table(found, job.place):
             job.log.line(line)

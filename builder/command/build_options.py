@@ -162,13 +162,21 @@ def _add_how(group: argparse._ArgumentGroup) -> None:
         default=False,
         help="`debian/rules clean` after the build must restore the tree",
     )
+    _add_looks(group)
+    add_variations(group)
+
+
+def _add_looks(group: argparse._ArgumentGroup) -> None:
+    """At how it is built, and again at what was built."""
     group.add_argument("--trace", action="store_true", help="report which dependencies were used, and what else")
+    group.add_argument(
+        "--minimise", action="store_true", help="with --trace: build without the unused ones, and say which suffice"
+    )
     group.add_argument(
         "--snapshot-steps", action="store_true", help="keep the session, and its states after each debhelper command"
     )
     group.add_argument("--incremental", action="store_true", help="over the build tree kept from the last time")
     group.add_argument("--compare", action="store_true", help="with --incremental: build clean as well, and compare")
-    add_variations(group)
 
 
 def _add_compiler_cache(group: argparse._ArgumentGroup) -> None:

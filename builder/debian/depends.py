@@ -11,6 +11,7 @@ from typing import Any
 from debian.deb822 import PkgRelation
 from debian.debian_support import DpkgArchTable
 
+from builder.debian.dpkg_database import relations
 from builder.debian.dsc import SourcePackage
 from builder.problems import Problem
 
@@ -39,6 +40,11 @@ class WantedPackages:
     depends: str
     conflicts: str
 
+    def without(self, left_out: Collection[str]) -> WantedPackages:
+        """But for the relations of these names, as `names_of` has them."""
+        kept = [group for group in self.depends.split(", ") if names_of(group) not in left_out]
+        return WantedPackages(", ".join(kept), self.conflicts)
+
     def as_dsc(self) -> str:
         """A source package's description with nothing in it but this, which apt-get build-dep reads."""
         lines = [
@@ -53,6 +59,11 @@ class WantedPackages:
         if self.conflicts:
             lines.append(f"Build-Conflicts: {self.conflicts}")
         return "\n".join(lines) + "\n"
+
+
+def names_of(relation: str) -> str:
+    """Without versions and restrictions."""
+    return " | ".join(name for names in relations(relation) for name in names)
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from builder.debian.depends import IMPLICIT, WantedPackages
 from builder.debian.dpkg_database import Installed, relations
@@ -111,6 +111,13 @@ class Usage:
         return [each for each in self.packages if each.reason is Reason.UNDECLARED and each.files]
 
 
+class Used(NamedTuple):
+    """What a build used, and of what."""
+
+    usage: Usage
+    installed: Installed
+
+
 def read_trace(path: Path) -> list[TraceRecord]:
     """The records of a trace. OSError, Problem where it is none."""
     records = []
@@ -163,6 +170,14 @@ def judge(trace: Iterable[TraceRecord], installed: Installed, request: WantedPac
     dependencies = [_dependency(group, wanted, installed, packages, implicit) for group in wanted]
     ordered = sorted(packages.values(), key=lambda use: (-use.size, use.name))
     return Usage(dependencies, ordered, unowned, written)
+
+
+def brought_by_others(installed: Installed, request: WantedPackages, left_out: Collection[str]) -> list[str]:
+    """Which of the dependencies that are left out would be installed all the same, since something else needs them."""
+    groups = relations(request.depends)
+    kept = [name for group in groups if " | ".join(group) not in left_out for name in installed.named(group)]
+    there = installed.closure([*kept, *installed.essential])
+    return [text for text in left_out if not there.isdisjoint(installed.named(text.split(" | ")))]
 
 
 def _named(installed: Installed, text: str) -> Iterator[str]:

@@ -61,6 +61,7 @@ def main() -> int:
         for _ in range(arguments.rounds):
             for name, options in CANDIDATES.items():
                 rounds[name].append(build(dsc, base, Path(place), options))
+                print(f"{name}: {rounds[name][-1][0]}", file=sys.stderr, flush=True)
         for name, figures in rounds.items():
             states = len(re.findall(r"^  \d\d-dh_", figures[-1][1], re.MULTILINE))
             print(f"{name}: {[seconds for seconds, _ in figures]}{f', {states} states' if states else ''}")

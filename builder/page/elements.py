@@ -27,14 +27,18 @@ class Cell(NamedTuple):
     value: int | None = None
 
 
-def filled(package: str, **parts: str) -> str:
-    """The page.html of a package with these parts, each HTML, and the style and script that all pages have."""
+def filled(package: str, *, title: str, **parts: str) -> str:
+    """The page.html of a package with these parts, each HTML, between the top and the bottom that all pages have."""
 
-    def read(where: str, name: str) -> str:
-        return resources.files(where).joinpath(name).read_text(encoding="utf-8")
+    def read(where: str, name: str) -> Template:
+        return Template(resources.files(where).joinpath(name).read_text(encoding="utf-8"))
 
-    own = {"style": read("builder.page", "style.css"), "script": read("builder.page", "sort.js")}
-    return Template(read(package, "page.html")).substitute(own, **parts)
+    def own(name: str) -> str:
+        return read("builder.page", name).template
+
+    shared = {"title": title, "style": own("style.css"), "script": own("sort.js")}
+    ends = {end: read("builder.page", f"{end}.html").substitute(shared) for end in ("top", "bottom")}
+    return read(package, "page.html").substitute(parts, **shared, **ends)
 
 
 def text(given: str) -> str:
@@ -52,9 +56,9 @@ def table(name: str, columns: Sequence[Column], rows: Iterable[Sequence[Cell]]) 
     body = []
     for row in rows:
         cells = [
-            f'<td class="number" data-value="{cell.value}">{cell.markup}</td>'
+            f'<td class="number" data-title="{column.title}" data-value="{cell.value}">{cell.markup}</td>'
             if column.number
-            else f"<td>{cell.markup}</td>"
+            else f'<td data-title="{column.title}">{cell.markup}</td>'
             for column, cell in zip(columns, row, strict=True)
         ]
         body.append(f"<tr>{''.join(cells)}</tr>")

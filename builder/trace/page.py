@@ -35,7 +35,7 @@ _LETTER = 6.4
 def page(title: str, usage: Usage, build_place: str) -> str:
     return filled(
         "builder.trace",
-        title=text(title),
+        title=f"What {text(title)} used",
         place=text(build_place),
         cards=_cards(usage),
         dependencies=_dependencies(usage),

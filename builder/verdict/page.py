@@ -14,7 +14,7 @@ _KINDS = {Verdict.REPRODUCED: "good", Verdict.DIFFERENT: "bad", Verdict.MISSING:
 def page(findings: Findings) -> str:
     return filled(
         "builder.verdict",
-        title=text(findings.package),
+        title=f"Whether {text(findings.package)} is reproducible",
         answer=text(_answer(findings)),
         cards=_cards(findings),
         artifacts=_artifacts(findings.artifacts),

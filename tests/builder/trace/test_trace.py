@@ -256,6 +256,8 @@ def test_no_name_is_more_than_text_in_the_page(tmp_path: Path) -> None:
     shown = browser.shown(page)
     assert "<title>What x &lt;1&gt; used</title>" in shown
     assert shown.count("<script") == 1
+    # The map is wider than a phone, and is scrolled by itself.
+    assert browser.width_on_a_phone(page) <= browser.PHONE
     assert "document.title='taken'" in shown
     assert "\\n\\x1b[31m\\udcff" in shown
     for outside in ("http:", "https:", " src=", " href=", "@import", "url("):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from builder.verdict.findings import Artifact, Findings, Trial, Verdict
 from builder.verdict.page import page
-from tests.builder.browser import first_cells, shown
+from tests.builder.browser import PHONE, first_cells, shown, width_on_a_phone
 
 HOSTILE = "<script>document.title = 'no'</script>"
 
@@ -32,4 +32,6 @@ def test_the_page_tells_verdicts_and_variations_and_runs_nothing_of_a_builds(tmp
     assert document.count("<details>") == 2
     assert 'href="b%2B%25.html"' in document
     assert "It depends on: umask." in document
+    # The longest words are broken, and no table is wider than a phone.
+    assert width_on_a_phone(path) <= PHONE
     assert "It is not: not everything was made again" in document

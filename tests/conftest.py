@@ -89,10 +89,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _own_history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Builds of tests are no part of the machine's history."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+def _own_history() -> Iterator[None]:
+    """Builds of tests are no part of the machine's history. Plain users of tests look there, too."""
+    with tempfile.TemporaryDirectory(prefix="cowfs-tests-", dir="/tmp") as place, pytest.MonkeyPatch.context() as patch:
+        os.chmod(place, 0o755)
+        patch.setenv("XDG_STATE_HOME", place)
         yield
 
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import IO
 
 from cowfs import endings
@@ -20,6 +21,9 @@ ERASE = b"\x1b[J"
 
 STAGE = "\x1e"
 """Before the name of a stage, where only stages are told; complaints may stand between them."""
+
+ABOUT = "\x1d"
+"""Before version and log of a build, in the same place."""
 
 DRAW_EVERY = 0.5
 """Seconds. Also how long it takes until the line is first seen, which keeps rich's start out of the build's."""
@@ -51,6 +55,9 @@ class Screen:
     def title(self, text: str) -> None:
         """What the build is called."""
 
+    def about(self, version: str, log: Path | None) -> None:
+        """Which version is built, and where its log is."""
+
     def stage(self, text: str) -> None:
         """What it is doing now."""
 
@@ -76,6 +83,9 @@ class StagesOnly(Screen):
 
     def write(self, data: bytes) -> None:
         pass
+
+    def about(self, version: str, log: Path | None) -> None:
+        super().write(f"{ABOUT}{version}{ABOUT}{log or ''}\n".encode(errors="replace"))
 
     def stage(self, text: str) -> None:
         super().write(f"{STAGE}{text}\n".encode(errors="replace"))

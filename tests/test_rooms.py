@@ -139,7 +139,7 @@ def test_the_union_knows_neither_fuse_nor_threads() -> None:
         ("ctypes", {"cowfs.linux"}),
         ("pyfuse3", {"cowfs.fuse.pyfuse3_engine", "cowfs.fuse.pyfuse3_operations", "cowfs.fuse.pyfuse3_values"}),
         ("shtab", {"builder.command.completion"}),
-        ("rich", {"builder.screen", "builder.command.side_by_side"}),
+        ("rich", {"builder.screen", "builder.many.board"}),
     ],
 )
 def test_a_library_is_imported_in_few_places(library: str, users: set[str]) -> None:

@@ -78,9 +78,18 @@ def _hint(path: Path) -> str:
 
 
 def dsc(
-    what: str, directory: Path, suite: str, *, source_options: Sequence[str] = (), mirror: str | None = None
+    what: str,
+    directory: Path,
+    suite: str,
+    *,
+    source_options: Sequence[str] = (),
+    mirror: str | None = None,
+    lists: Path | None = None,
 ) -> Path:
-    """The .dsc, made or fetched in `directory` where it is not a file already. Unobtainable when that fails."""
+    """The .dsc, made or fetched in `directory` where it is not a file already. Unobtainable when that fails.
+
+    `lists`: where the archive's lists are that were fetched before.
+    """
     path = Path(what)
     if path.is_file():
         return path.absolute()
@@ -91,7 +100,7 @@ def dsc(
         parts = FROM_ARCHIVE.fullmatch(what)
         if parts is None:
             raise Unobtainable(f"There is no source package {what}")
-        return apt.download_source(parts[1], parts[2], suite, directory, mirror)
+        return apt.download_source(parts[1], parts[2], suite, directory, mirror, lists=lists)
     except Problem as problem:
         raise Unobtainable(str(problem), problem.hint) from None
 

@@ -62,6 +62,7 @@ def build(
     else:
         log.keep_nowhere()
     introduction.show(job)
+    log.screen.about(job.source.version, log.path)
     status, failed_stage = Status.SUCCESSFUL, None
     try:
         (stages or run_stages)(job)

@@ -35,7 +35,15 @@ class VerbParser(argparse.ArgumentParser):
         self, args: Sequence[str] | None = None, namespace: argparse.Namespace | None = None
     ) -> tuple[argparse.Namespace, list[str]]:
         self.fill()
-        return super().parse_known_args(args, namespace)
+        words, behind = list(args or []), []
+        # Of a verb that gives words to others, which may look like options of its own.
+        if self.get_default("build_words") is not None and "--" in words:
+            at = words.index("--")
+            words, behind = words[:at], words[at + 1 :]
+        parsed, left = super().parse_known_args(words, namespace)
+        if behind:
+            parsed.build_words = behind
+        return parsed, left
 
     def format_help(self) -> str:
         self.fill()

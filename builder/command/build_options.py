@@ -16,8 +16,11 @@ from builder.build.binnmu import Rebuild
 from builder.build.job import PLACE, PURGE, TESTERS, BuildOptions, Test
 from builder.build.vary import VARIATIONS
 from builder.command.arguments import HALF_OF_MEMORY, YES_OR_NO, comma_list, path, path_of
+from builder.command.many_options import add_conduct
 from builder.debian import architectures
 from builder.store import compiler_caches, dependency_layers, downloads
+
+ORDERS = ("longest", "dependencies")
 
 HOOKS_DESCRIPTION = """\
 Shell commands, each option as often as wanted. Escapes: %d the .dsc, %c the .changes, %a the architecture, %b the
@@ -42,7 +45,6 @@ def add_build(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--arch", "--build", metavar="A", help="the base's architecture; default: the machine's")
     verb.add_argument("--host", metavar="A", help="cross build for this architecture")
     verb.add_argument("--output", "--build-dir", metavar="DIR", help="default: here; a tree's parent")
-    verb.add_argument("--parallel", metavar="N", type=int, default=1, help="of several packages so many at a time")
     verb.add_argument("--log", action=YES_OR_NO, default=True, dest="log_file", help="a log file beside the artifacts")
     verb.add_argument("--nolog", "-n", action="store_false", dest="log_file", default=True, help="as --no-log")
     verb.add_argument("--quiet", "-q", action=YES_OR_NO, default=False, help="the log file only, not the terminal")
@@ -54,7 +56,18 @@ def add_build(verb: argparse.ArgumentParser) -> None:
     _add_how(verb.add_argument_group("how it is built"))
     _add_tests(verb.add_argument_group("what looks at the packages", TESTS_DESCRIPTION))
     _add_rebuild(verb.add_argument_group("under another version"))
+    _add_several(verb.add_argument_group("of several packages"))
     _add_hooks(verb.add_argument_group("commands of your own", HOOKS_DESCRIPTION))
+
+
+def _add_several(group: argparse._ArgumentGroup) -> None:
+    add_conduct(group, retry_failed=False)
+    group.add_argument(
+        "--order",
+        choices=ORDERS,
+        default="longest",
+        help="default: longest first; dependencies: each after those of the others that it needs, with their packages",
+    )
 
 
 def _add_what(group: argparse._ArgumentGroup) -> None:

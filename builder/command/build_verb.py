@@ -44,9 +44,9 @@ def check_build(arguments: argparse.Namespace, outside: Outside) -> int:
     wanted = build_options(arguments, package, bases.find(arguments.base))
     check_options(wanted)
     if len(arguments.packages) > 1 and arguments.only is None:
-        from builder.command import side_by_side
+        from builder.command import several
 
-        return side_by_side.build_all(arguments.packages, outside.words, arguments.parallel)
+        return several.build_all(arguments, outside, wanted)
     if wanted.incremental:
         first = build_trees.make_directory()
     elif wanted.purge_session == "always":
@@ -69,6 +69,7 @@ def build(arguments: argparse.Namespace, inside: Inside) -> int:
             inside.directory / "given",
             apt.machine_suite() if suite == "unknown" else suite,
             source_options=_source_options(arguments),
+            lists=arguments.archive_lists,
         )
         return stages.build(build_options(arguments, dsc, tree), inside.directories)
 

@@ -60,6 +60,8 @@ def run(words: Sequence[str]) -> int:
     outside = Outside(
         words=words if arguments.configuration is not None else [*configured, *words],
         parser=options.parser,
+        configured=configured,
+        parse=lambda others: options.parse([*configured, *others]),
         run=lambda *others: run([*configured, *others]),
         user_namespace=arguments.user_namespace,
     )

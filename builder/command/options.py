@@ -89,8 +89,10 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--namespace-refused", metavar="REASON", default="", help=argparse.SUPPRESS)
     # Given by the outside of a verb to its inside: arguments as they were settled there.
     top.add_argument("--settled", metavar="JSON", default="{}", help=argparse.SUPPRESS)
-    # Given by side_by_side.py: which of several packages this one is to build.
+    # Given by several.py: which of several packages this one is to build.
     top.add_argument("--only", type=int, help=argparse.SUPPRESS)
+    # Given by archive_verbs.py: where the lists are that it has fetched for all of its builds.
+    top.add_argument("--archive-lists", type=Path, help=argparse.SUPPRESS)
     # Given by cowbuild to itself: what the configuration files said.
     top.add_argument("--configuration", metavar="JSON", help=argparse.SUPPRESS)
     top.add_argument("--user-namespace", action=YES_OR_NO, default=True, help="root may do without")

@@ -91,7 +91,7 @@ def _variation(text: str) -> str | None:
 _suite = _matching(r"[A-Za-z0-9][A-Za-z0-9+._/-]*", "the name of a release")
 
 CHECKS: Mapping[str, Callable[[Any], str | None]] = {
-    **dict.fromkeys(("jobs", "number", "parallel", "binNMU", "compiler_cache_size"), _from(1)),
+    **dict.fromkeys(("jobs", "number", "parallel", "binNMU", "compiler_cache_size", "limit"), _from(1)),
     **dict.fromkeys(("apt_update_age", "deps_cache_age", "deps_cache_size", "downloads_size", "size"), _from(0)),
     **dict.fromkeys(("time_limit", "silence_limit"), _from(0.001, LONGEST)),
     **dict.fromkeys(("arch", "host"), _architecture),

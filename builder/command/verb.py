@@ -31,6 +31,10 @@ class Outside(NamedTuple):
     """The command line, with what the configuration files said."""
     parser: Callable[[], argparse.ArgumentParser]
     """A new parser of that command line."""
+    configured: Sequence[str]
+    """The words that tell another cowbuild what the configuration files said."""
+    parse: Callable[[Sequence[str]], argparse.Namespace]
+    """What another command line says, under the same configuration; exits where it makes no sense."""
     run: Callable[..., int]
     """`run(*words)`: another cowbuild under the same configuration; its exit code."""
     user_namespace: bool
@@ -40,7 +44,7 @@ class Outside(NamedTuple):
         import json
 
         words = ["--settled", json.dumps(settled), *self.words]
-        return Outside(words, self.parser, self.run, self.user_namespace)
+        return self._replace(words=words)
 
     def work_inside(self, *parents: Path, user_namespace: bool | None = None) -> int:
         """Have the half inside work; its exit code. Its directories are made in `parents`, else in a default place."""

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from builder.command import base_verbs, build_verb, history_verbs, other_verbs, rebuild_verb, sbuild_verb, session_verbs
+from builder.command import (
+    archive_verbs,
+    base_verbs,
+    build_verb,
+    history_verbs,
+    other_verbs,
+    rebuild_verb,
+    sbuild_verb,
+    session_verbs,
+)
 from builder.command.verb import Verb, no_arguments
 
 VERBS = (
@@ -24,6 +33,22 @@ VERBS = (
         rebuild_verb.work_rebuild,
         description=rebuild_verb.DESCRIPTION,
         quiet_inside=True,
+    ),
+    Verb(
+        ("rdeps",),
+        "build what build-depends on a package, with new packages and without",
+        archive_verbs.add_rdeps,
+        archive_verbs.rdeps,
+        usage=archive_verbs.RDEPS_USAGE,
+        description=archive_verbs.RDEPS_DESCRIPTION,
+    ),
+    Verb(
+        ("rebuild-archive",),
+        "build all sources of a suite, or some of them",
+        archive_verbs.add_rebuild_archive,
+        archive_verbs.rebuild_archive,
+        usage=archive_verbs.REBUILD_USAGE,
+        description=archive_verbs.REBUILD_DESCRIPTION,
     ),
     Verb(
         ("create",),

@@ -147,12 +147,17 @@ def unmet(said: str) -> str:
     return "; ".join(" ".join(line.split(" : ")[-1].split()) for line in listed[1].splitlines())
 
 
-def _private(place: Path, lines: Sequence[str]) -> list[str]:
+def private_options(place: Path, lines: Sequence[str]) -> list[str]:
     """Options with which apt-get knows these lines of sources.list alone, and keeps what it fetches in `place`."""
     for needed in ("lists/partial", "cache/archives/partial", "parts"):
         (place / needed).mkdir(parents=True)
     (place / "sources.list").write_text("\n".join(lines) + "\n")
     (place / "status").touch()
+    return options_of_place(place)
+
+
+def options_of_place(place: Path) -> list[str]:
+    """The options of `private_options`, where the place has been made."""
     settings = {
         "Dir::Etc::sourcelist": place / "sources.list",
         "Dir::Etc::sourceparts": place / "parts",
@@ -176,7 +181,7 @@ def check_suite(
     Only its Release file is fetched, into the private `directory`.
     """
     options = [
-        *_private(directory, lines),
+        *private_options(directory, lines),
         *("-o", f"Dir::Etc::trusted={keyring}", "-o", f"Dir::Etc::trustedparts={directory / 'parts'}"),
         *("-o", f"APT::Architecture={architecture}", "-o", f"APT::Architectures={architecture}"),
         *("-o", "Acquire::IndexTargets::deb::Packages::DefaultEnabled=false"),
@@ -202,16 +207,36 @@ def check_suite(
                 raise Problem(f"The suite {suite} has no {what} {missing[0]}", f"It has: {' '.join(known)}")
 
 
-def download_source(name: str, version: str | None, suite: str, directory: Path, mirror: str | None = None) -> Path:
+def update(options: Sequence[str], what: str) -> None:
+    """Fetch the lists that apt-get knows by these options. Problem, in which `what` names them."""
+    done = subprocess.run(
+        ["apt-get", "-q", *options, "update"], stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise Problem(f"Cannot fetch {what}: {why(done.stdout + done.stderr)}", done.stderr.strip())
+
+
+def download_source(
+    name: str,
+    version: str | None,
+    suite: str,
+    directory: Path,
+    mirror: str | None = None,
+    *,
+    lists: Path | None = None,
+) -> Path:
     """Fetch a source package into `directory`, checked against the archive's signature, and return its .dsc.
 
-    The machine's own apt configuration is read and not touched: lists and cache are private, below `directory`/apt.
-    Problem when it cannot be had.
+    The machine's own apt configuration is read and not touched: lists and cache are private, below `directory`/apt, or
+    where `lists` has those that were fetched before. Problem when it cannot be had.
     """
-    lines = sources(suite, mirror=mirror, kind=f"deb-src [signed-by={KEYRING}]")
-    options = _private(directory / "apt", lines)
+    if lists is None:
+        lines = sources(suite, mirror=mirror, kind=f"deb-src [signed-by={KEYRING}]")
+        options, first = private_options(directory / "apt", lines), [["update"]]
+    else:
+        options, first = options_of_place(lists), []
     before = set(directory.glob("*.dsc"))
-    for step in (["update"], ["source", "--download-only", name if version is None else f"{name}={version}"]):
+    for step in (*first, ["source", "--download-only", name if version is None else f"{name}={version}"]):
         done = subprocess.run(
             ["apt-get", "-q", *options, *step],
             cwd=directory,

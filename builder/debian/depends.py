@@ -6,13 +6,12 @@ import functools
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from debian.deb822 import PkgRelation
 from debian.debian_support import DpkgArchTable
 
 from builder.debian.dpkg_database import relations
-from builder.debian.dsc import SourcePackage
 from builder.problems import Problem
 
 # What every build has without saying so (Debian Policy 4.2), and what dpkg-buildpackage becomes root with.
@@ -77,8 +76,15 @@ class Choice:
     all_alternatives: bool = False
 
 
+class Source(Protocol):
+    """What has the fields of build dependencies, as they are written."""
+
+    @property
+    def relations(self) -> Mapping[str, str]: ...
+
+
 def requested(
-    source: SourcePackage, choice: Choice, *, add_depends: Sequence[str] = (), add_conflicts: Sequence[str] = ()
+    source: Source, choice: Choice, *, add_depends: Sequence[str] = (), add_conflicts: Sequence[str] = ()
 ) -> WantedPackages:
     """The relations of `source` that hold. Of alternatives the first that holds is taken, as Debian's buildds do.
 
@@ -114,6 +120,11 @@ def _parsed(text: str) -> Sequence[Sequence[Relation]]:
         raise Problem(f"A build dependency cannot be understood: {wrong:.200}")
     groups = _groups(text)
     return PkgRelation.parse_relations(",".join(groups)) if groups else []
+
+
+def packages_in(field: str) -> set[str]:
+    """The packages that relations name, alternatives too."""
+    return {name for names in relations(field) for name in names}
 
 
 def misunderstood(field: str) -> str | None:

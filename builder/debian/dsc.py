@@ -50,6 +50,8 @@ class SourcePackage:
     relations: dict[str, str]
     files: tuple[ListedFile, ...]
     signature: str
+    binaries: tuple[str, ...] = ()
+    """Names of the packages that it makes."""
 
     @property
     def version_without_epoch(self) -> str:
@@ -94,6 +96,7 @@ def read(dsc: Path) -> SourcePackage:
         relations={field: said[field] for field in RELATIONS if field in said},
         files=listed_files(said, dsc.name),
         signature=signature,
+        binaries=tuple(said.get("Binary", "").replace(",", " ").split()),
     )
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -157,6 +158,17 @@ def interruptible() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def private_directory(parent: Path) -> Iterator[Path]:
+    """A new directory, gone afterwards; where this process is killed, with the next session or the next of these."""
+    [directory], [lock] = _make_directories([parent])
+    try:
+        yield directory
+    finally:
+        shutil.rmtree(directory)
+        os.close(lock)
 
 
 def remove_abandoned(parent: Path) -> None:

@@ -116,6 +116,17 @@ def of_package(package: str) -> list[PastBuild]:
     return [build for _path, build in _read(where() / package)]
 
 
+def last_seconds(package: str) -> float | None:
+    """How long the last one took that succeeded; None where none is known, or that is no source package's name."""
+    if not SOURCE_NAME.fullmatch(package):
+        return None
+    for path in sorted((where() / package).glob(RECORDS), reverse=True):
+        fields = records.read(path, FIELDS)
+        if fields and fields["status"] == SUCCESSFUL:
+            return float(fields["seconds"])
+    return None
+
+
 def packages() -> list[str]:
     """Of which there are builds."""
     with suppress(OSError):

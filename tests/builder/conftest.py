@@ -13,6 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
@@ -174,9 +175,8 @@ class Recording(http.server.SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Iterator[tuple[Path, str]]:
+def repository(tmp_path: Path, served: Callable[[Path], str]) -> tuple[Path, str]:
     """A directory with one package and an unsigned Release file, and its address."""
-    Recording.asked.clear()
     place = tmp_path / "repository"
     (place / "made/DEBIAN").mkdir(parents=True)
     (place / "made/DEBIAN/control").write_text(SPECIAL)
@@ -187,10 +187,22 @@ def repository(tmp_path: Path) -> Iterator[tuple[Path, str]]:
     digest = hashlib.sha256(packages).hexdigest()
     release = f"Date: Mon, 01 Jan 2024 00:00:00 +0000\nSuite: ./\nSHA256:\n {digest} {len(packages)} Packages\n"
     (place / "Release").write_text(release)
-    handler = functools.partial(Recording, directory=str(place))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield place, f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    return place, served(place)
+
+
+@pytest.fixture
+def served() -> Iterator[Callable[[Path], str]]:
+    """`served(directory)`: its address on the loopback; as long as the test lasts."""
+    Recording.asked.clear()
+    with ExitStack() as stack:
+
+        def serve(place: Path) -> str:
+            handler = functools.partial(Recording, directory=str(place))
+            server = stack.enter_context(http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler))
+            thread = threading.Thread(target=server.serve_forever)
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+            return f"http://127.0.0.1:{server.server_port}"
+
+        yield serve

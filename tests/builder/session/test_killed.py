@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -28,6 +29,24 @@ MOMENTS = {
     "run-post-build-commands": "afterwards",
     "end": "| Summary",
 }
+
+
+def test_a_private_directory_of_a_killed_process_goes_with_the_next(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from builder.session.supervisor import private_directory\n"
+        "with private_directory(Path(sys.argv[1])) as place: print(place, flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-P", "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        left = Path(process.stdout.readline().strip())
+        with supervisor.private_directory(tmp_path) as another:
+            assert left.is_dir()
+        assert not another.exists()
+        process.kill()
+    with supervisor.private_directory(tmp_path):
+        assert not left.exists()
+    assert list(tmp_path.iterdir()) == []
 
 
 def assert_cache_is_whole(work: Workplace) -> None:

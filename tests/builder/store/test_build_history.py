@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -100,3 +101,14 @@ def test_only_what_is_alike_is_compared_and_the_last_good_one_is_never_forgotten
     (place / "2027-x.json").write_text(record)
     assert {each.package for each in build_history.of_package("tiny")} == {"tiny"}
     assert build_history.packages() == ["tiny"]
+
+
+def test_how_long_a_package_takes_is_what_its_last_good_build_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert build_history.last_seconds("tiny") is None
+    for started, seconds, status in ((1.0, 5.0, "successful"), (2.0, 7.0, "successful"), (3.0, 1.0, "attempted")):
+        build_history.add(replace(past(started, status), seconds=seconds))
+    assert build_history.last_seconds("tiny") == 7.0
+    assert build_history.last_seconds("../tiny") is None

@@ -196,7 +196,7 @@ def usual_base(monkeypatch: pytest.MonkeyPatch, *packages: str) -> tuple[str, li
     monkeypatch.setattr(user_namespace, "check_fuse", lambda: None)
     arguments = options.parse(["build", *packages, "--dist", "sid", "--arch", "amd64"])
     check_request(build_options(arguments, Path(packages[0]), None))
-    outside = Outside((), options.parser, run, user_namespace=True)
+    outside = Outside((), options.parser, (), options.parse, run, user_namespace=True)
     return build_verb.usual_base(arguments, outside), made
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -61,3 +62,40 @@ def test_builds_go_on_when_nobody_reads_any_more(work: Workplace) -> None:
         process.stdout.close()
         assert process.wait() == 0
     assert sorted(path.name.split("_")[0] for path in work.output.glob("*.deb")) == ["one", "two"]
+
+
+def test_in_order_of_dependencies_each_is_built_with_the_packages_of_the_others(work: Workplace) -> None:
+    """Two need each other, which is told, and take the archive's; a crash in the middle is gone on after."""
+    wanted = {
+        "user": ("test -e /usr/share/middle/control", "dpkg-dev, middle"),
+        "middle": ("test -e /usr/share/lowest/control && test ! -e WAIT", "dpkg-dev, lowest"),
+        "lowest": ("true", "dpkg-dev"),
+        "dpkg": ("true", "dpkg-dev, patch"),
+        "patch": ("true", "dpkg-dev, dpkg"),
+    }
+    packages = []
+    for name, (script, depends) in wanted.items():
+        place = work.place / name
+        place.mkdir()
+        packages.append(make_source(place, script, name=name, depends=depends))
+    order = ("--order", "dependencies")
+    code, printed = work.build(packages[:1], *order)
+    assert code == 3
+    with work.start(packages, *order) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith(f"{packages[2]}: successful"):
+                process.kill()
+    work.assert_nothing_left()
+    code, printed = work.build(packages, *order, "--resume")
+    assert code == 0, printed
+    assert re.search(r"These need each other, .*: \S+dpkg_1.dsc, \S+patch_1.dsc\n", printed)
+    assert re.search(r"cowbuild: [1-3] of 5 are done", printed)
+    assert f"{packages[2]}: started" not in printed
+    built = [line.partition(": ")[0] for line in printed.splitlines() if line.endswith(": started")]
+    assert built.index(str(packages[1])) < built.index(str(packages[0]))
+    for name in ("user", "middle", "lowest"):
+        assert list(work.output.glob(f"{name}_1_*.deb"))
+    code, printed = work.build(packages, *order, "--resume", "--jobs", "1")
+    assert code == 2
+    assert "is the ledger of other options" in printed

@@ -277,15 +277,17 @@ def _found_at_the_bottom(tree: Tree, parent: Directory, directory: LowerDirector
     """What the lowest layer shows in a directory that no other has: most names of a base are such."""
     if lowers_lack(parent, name):
         return None
+    dir_fd = tree.lower_fd(directory)
     try:
-        status = os.stat(name, dir_fd=tree.lower_fd(directory), follow_symlinks=False)
+        status = os.stat(name, dir_fd=dir_fd, follow_symlinks=False)
     except FileNotFoundError:
         tree.names.missed(parent)
         return None
     layer = directory.layer
-    if tree.is_whiteout(layer, tree.lower_fd(directory), name, status):
+    regular = stat.S_ISREG(status.st_mode)
+    if (layer.attribute_whiteouts or not regular) and tree.is_whiteout(layer, dir_fd, name, status):
         return None
-    if stat.S_ISREG(status.st_mode) and status.st_nlink == 1:
+    if regular and status.st_nlink == 1:
         found = Found(tree.numbers.number(status.st_dev, status.st_ino), status, in_upper=False)
         found.lower_directory = directory
         found.lower_name = name

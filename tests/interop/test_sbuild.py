@@ -113,7 +113,8 @@ def test_a_failure_is_understood_from_the_log_as_from_sbuild_s(both: Both, sourc
     # schroot's sentence about a chroot that it does not know is unknown to it; ours is that of sbuild itself.
     if why != "no chroot":
         assert told(understood) == told(as_real)
-    assert (understood.stage, understood.phase) == (as_real.stage, as_real.phase)
+    # Behind the kind of a phase it has the name of a test, for which it takes any last line of a user's command.
+    assert (understood.stage, (understood.phase or ("",))[0]) == (as_real.stage, (as_real.phase or ("",))[0])
 
 
 def told(failure: SbuildFailure) -> tuple[str, str, str]:

@@ -77,7 +77,7 @@ def test_every_option_can_be_set_by_each_of_its_long_names(files: tuple[Path, Pa
             action = configuration.options_of(configuration.parsers_of(top)[table])[key]
             value = each["value"]
             if value is None:
-                value = True if action.nargs == 0 else 1 if action.type in (int, float) else "text"
+                value = True if action.nargs == 0 else 1 if action.type in (int, float) else "/text"  # a whole path
             heading = f"[{table}]\n" if table else ""
             files[1].write_text(f"{heading}{key} = {json.dumps(value)}\n")
             told = configuration.in_force(top, configuration.read(top))[table][key]

@@ -107,5 +107,6 @@ def test_of_several_packages_a_table_says_how_each_is(work: Workplace) -> None:
         "impossible": ("given-back", "fetch-src"),
     }
     assert len([line for line in terminal.all_lines() if rows.match(line)]) == 3
-    printed = [line for line in terminal.lines() if line.endswith((": started", ": attempted", ": given-back"))]
-    assert len(printed) == 5
+    printed = "".join(line for line in terminal.lines() if not rows.match(line))
+    assert printed.count(": started") == 4  # what is given back is tried once more
+    assert (printed.count(": attempted"), printed.count(": given-back")) == (1, 2)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmarks.builders.cowbuild import Cowbuild
+from benchmarks.builders.cowbuild import Cowbuild, CowbuildSbuild
 from benchmarks.builders.interface import Builder
-from benchmarks.builders.pbuilder import Cowbuilder, Pbuilder
+from benchmarks.builders.pbuilder import CowbuildCowbuilder, Cowbuilder, Pbuilder
 from benchmarks.builders.sbuild import SbuildSchroot, SbuildUnshare
 
 BUILDERS: dict[str, Builder] = {
@@ -14,9 +14,12 @@ BUILDERS: dict[str, Builder] = {
         Cowbuild("cowbuild-again", again=True, ring=True),
         Cowbuild("cowbuild-device", again=False, ring=False),
         Cowbuild("cowbuild-device-again", again=True, ring=False),
+        CowbuildSbuild("cowbuild-sbuild", again=False, ring=True),
+        CowbuildSbuild("cowbuild-sbuild-again", again=True, ring=True),
         SbuildUnshare(),
         SbuildSchroot(),
         Pbuilder(),
         Cowbuilder(),
+        CowbuildCowbuilder(),
     )
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +23,7 @@ class Pbuilder(Builder):
     """Cowbuilder has another program and another kind of base."""
 
     name = "pbuilder"
+    program: str | Path = "pbuilder"
     programs = ("pbuilder", "debootstrap")
     base = ("--basetgz", "base.tgz")
 
@@ -35,11 +37,20 @@ class Pbuilder(Builder):
     def _run(self, machine: Machine, operation: str, given: Sequence[object], where: Path) -> float | None:
         place = machine.ground / self.name
         option, base = self.base
-        command = [self.name, operation, *_options(machine, place), option, place / base, *given]
+        command = [self.program, operation, *_options(machine, place), option, place / base, *given]
         return machine.run(command, plain=False, where=where)
 
 
 class Cowbuilder(Pbuilder):
     name = "cowbuilder"
+    program: str | Path = "cowbuilder"
     programs = ("cowbuilder", "debootstrap")
     base = ("--basepath", "base.cow")
+
+
+class CowbuildCowbuilder(Cowbuilder):
+    """Ours, by the words of cowbuilder."""
+
+    name = "cowbuild-cowbuilder"
+    program = Path(sys.executable).with_name(name)
+    programs = ("pbuilder", "debootstrap")

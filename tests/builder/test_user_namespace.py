@@ -97,7 +97,8 @@ def test_the_ids_that_are_advised_are_nobody_s(base_of: Callable[..., Base], fil
     script = person.before[4]
     for kind, content in kinds.items():
         script = script.replace("exec setpriv", f"printf %s '{content}' > /etc/sub{kind}\nexec setpriv")
-    command = [*person.before[:4], script, *person.before[5:], *COWBUILD, "create", f"./x-{os.getpid()}", "--suite", "sid"]
+    create = [*COWBUILD, "create", f"./x-{os.getpid()}", "--suite", "sid"]
+    command = [*person.before[:4], script, *person.before[5:], *create]
     environment = {**os.environ, **person.environment}
     done = subprocess.run(command, cwd="/tmp", env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1

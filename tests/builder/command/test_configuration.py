@@ -72,17 +72,23 @@ def test_a_list_of_the_command_line_takes_the_place_of_the_file_s(files: tuple[P
 def test_every_option_can_be_set_by_each_of_its_long_names(files: tuple[Path, Path]) -> None:
     """A value that holds anyway, as `cowbuild config` shows it, is understood again for each; so for a new option."""
     top = options.parser()
-    for table, named in configuration.in_force(top, {}).items():
+    lines: list[str] = []
+    written = {}
+    for table, named in sorted(configuration.in_force(top, {}).items()):
+        if table:
+            lines.append(f"[{table}]")
         for key, each in named.items():
             action = configuration.options_of(configuration.parsers_of(top)[table])[key]
             value = each["value"]
             if value is None:
                 value = True if action.nargs == 0 else 1 if action.type in (int, float) else "/text"  # a whole path
-            heading = f"[{table}]\n" if table else ""
-            files[1].write_text(f"{heading}{key} = {json.dumps(value)}\n")
-            told = configuration.in_force(top, configuration.read(top))[table][key]
-            assert told["from"] == f"{files[1]}, line {2 if table else 1}"
-            assert told["value"] in (value, [value])
+            lines.append(f"{key} = {json.dumps(value)}")
+            written[table, key] = (value, len(lines))
+    files[1].write_text("\n".join(lines) + "\n")
+    told = configuration.in_force(top, configuration.read(top))
+    for (table, key), (value, line) in written.items():
+        assert told[table][key]["from"] == f"{files[1]}, line {line}"
+        assert told[table][key]["value"] in (value, [value])
 
 
 @pytest.mark.parametrize(

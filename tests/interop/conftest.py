@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -173,9 +174,16 @@ def _names(place: Path) -> set[str]:
     return {str(path.relative_to(place)) for path in place.rglob("*") if ".git" not in path.parts}
 
 
+def _directory_of_a_module(scratch: Path, name: str) -> Path:
+    """Its own: one process may run the tests of several modules."""
+    place = Path(tempfile.mkdtemp(prefix=f"{name}-", dir=scratch))
+    place.chmod(0o755)
+    return place
+
+
 @pytest.fixture(scope="module")
 def both(machine: Machine, scratch: Path) -> Both:
-    place = scratch / "both"
+    place = _directory_of_a_module(scratch, "both")
     for name in (*WHO, "home", "cache", "tmp", "data/cowfs/bases/tests"):
         (place / name).mkdir(parents=True)
     for closed in ("data/cowfs/bases", "data/cowfs/bases/tests"):
@@ -198,7 +206,6 @@ def assert_same(real: Outcome, ours: Outcome) -> None:
 @pytest.fixture(scope="module")
 def source(scratch: Path) -> Path:
     """A directory with a source tree of one package, and its .dsc."""
-    place = scratch / "source"
-    place.mkdir()
+    place = _directory_of_a_module(scratch, "source")
     make_source(place, 'test -z "$FAILS"')
     return place

@@ -18,6 +18,11 @@ _LATEST = 2.0**32
 """Seconds since 1970: in the year 2106."""
 
 
+def write(path: Path, fields: Mapping[str, object]) -> None:
+    """OSError."""
+    path.write_text(json.dumps(fields, indent=1) + "\n")
+
+
 def read(path: Path, kinds: Mapping[str, type]) -> Fields | None:
     """The fields of a record: these and no other, each of its kind. None where it is no such record.
 

@@ -21,6 +21,7 @@ from builder import hostile_tree
 from builder.problems import Problem
 from builder.session import own_directories
 from builder.session.session import Session
+from builder.store import recorded
 
 PLACE = "/var/lib/cowbuild/steps"
 PROGRAMS = f"{PLACE}/bin"
@@ -75,7 +76,7 @@ class Steps:
                 frozen = self._directory / str(len(self.frozen))
                 control.ask(self._layer, {"snapshot": str(frozen)})
                 self.frozen.append(frozen)
-                self._size += 1024 * int(subprocess.check_output(["du", "-sk", frozen]).split()[0])
+                self._size += recorded.disk_usage(frozen)
         except (LayerError, OSError, subprocess.SubprocessError) as error:
             self.left_out = f"There are no more: {error}"
             return

@@ -8,7 +8,6 @@ newest `KEPT` stay, and the last that succeeded.
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -84,7 +83,7 @@ def add(build: PastBuild) -> None:
     partial = place / f".{name}"
     fields = {key: printable(value) if isinstance(value, str) else value for key, value in asdict(build).items()}
     try:
-        partial.write_text(json.dumps(fields, indent=1) + "\n")
+        records.write(partial, fields)
         partial.rename(place / name)
     finally:
         partial.unlink(missing_ok=True)

@@ -10,24 +10,18 @@ new one appears whole, by a rename. Those longest unused go when all together ar
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
-from builder import private, records
+from builder import private
 from builder.log import timestamp
-from builder.store.places import Kind, place_of, remove_unused
-
-INFO = "tree.info"
-FIELDS = {"package": str, "base": str, "conditions": str, "dsc": str, "made": float, "size": int}
-"""Of INFO, as records.py has them."""
+from builder.store import recorded
+from builder.store.places import Kind, held_with_others, place_of, remove_unused
 
 DEFAULT_LIMIT = 10 * 1024**3
 """Bytes for all together."""
@@ -55,6 +49,10 @@ class BuildTree:
         return self.directory / "source"
 
 
+_FIELDS = {"package": str, "base": str, "conditions": str, "dsc": str, "made": float, "size": int}
+_RECORD = recorded.RecordFormat(BuildTree, "tree.info", _FIELDS)
+
+
 def where() -> Path:
     """Where this user's are, if there are any."""
     return place_of(Kind.CACHE, "trees")
@@ -73,27 +71,17 @@ def key_of(*parts: str) -> str:
 def in_use(key: str) -> Iterator[BuildTree | None]:
     """The tree of a key, which stays as long as this lasts; None when there is none."""
     directory = where() / key
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield None
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        found = _read(directory)
+    with held_with_others(directory) as there:
+        found = _RECORD.read(directory) if there else None
         if found is not None:
-            os.utime(directory / INFO)
+            _RECORD.note_use(directory)
         yield found
-    finally:
-        os.close(descriptor)
 
 
 def keep(key: str, whole: Path, *, package: str, base: Path, conditions: str, dsc: str) -> None:
-    """Keep `whole`, a directory on this file system that has all but INFO, in place of an older one. OSError."""
-    size = int(subprocess.check_output(["du", "-sk", whole], text=True).split()[0]) * 1024
-    kept = BuildTree(package, str(base), conditions, dsc, time.time(), size, whole)
-    fields = {name: value for name, value in asdict(kept).items() if name in FIELDS}
-    (whole / INFO).write_text(json.dumps(fields, indent=1) + "\n")
+    """Keep `whole`, a directory on this file system that has all but the record, in place of an older one. OSError."""
+    size = recorded.disk_usage(whole)
+    _RECORD.write(BuildTree(package, str(base), conditions, dsc, time.time(), size, whole))
     # One that another build is copying stays, and that build will put its own in this place.
     if remove_unused(where() / key):
         whole.rename(where() / key)
@@ -102,28 +90,12 @@ def keep(key: str, whole: Path, *, package: str, base: Path, conditions: str, ds
 
 def every() -> list[BuildTree]:
     """All trees, the one used last first."""
-    found = [_read(path.parent) for path in where().glob(f"*/{INFO}")]
-    return sorted((each for each in found if each is not None), key=lambda each: each.used, reverse=True)
+    return _RECORD.every(where())
 
 
 def prune(limit: int) -> list[BuildTree]:
     """Remove those longest unused until all are within `limit` bytes; those in use stay. Returns the removed."""
-    total, removed = 0, []
-    for each in every():
-        total += each.size
-        if total > limit and remove_unused(each.directory):
-            total -= each.size
-            removed.append(each)
-    return removed
-
-
-def _read(directory: Path) -> BuildTree | None:
-    fields = records.read(directory / INFO, FIELDS)
-    if fields is None:
-        return None
-    with suppress(OSError):
-        return BuildTree(**fields, directory=directory, used=(directory / INFO).stat().st_mtime)
-    return None
+    return recorded.prune(every(), limit)
 
 
 def summary(trees: Sequence[BuildTree]) -> list[str]:

@@ -8,7 +8,6 @@ Whatever is in there was written by builds, and is believed by the next builds o
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from typing import NamedTuple
 
 from builder import hostile_tree, private
 from builder.problems import Problem
-from builder.store.places import Kind, place_of, remove_unused
+from builder.store.places import Kind, held_with_others, place_of, remove_unused
 
 DEFAULT_LIMIT = 5 * 1024**3
 """Bytes for each program, ccache's own default."""
@@ -41,16 +40,13 @@ def in_use(program: str, owner: tuple[int, int]) -> Iterator[Path]:
     """The directory of a program's files, `owner`'s (uid, gid), which stays as long as this lasts. Problem."""
     private.make(where())
     place = private.make(where() / program)
-    descriptor = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        hostile_tree.make_directory(place, FILES, owner)
-        yield place / FILES
+        with held_with_others(place):
+            hostile_tree.make_directory(place, FILES, owner)
+            yield place / FILES
     except PermissionError as error:
         hint = "Those of other subordinate ids: cowbuild cache prune"
         raise Problem(f"The files of {program} in {place} cannot be had: {error.strerror}", hint) from None
-    finally:
-        os.close(descriptor)
 
 
 def size_of(program: str) -> int:

@@ -12,27 +12,21 @@ together are larger than allowed.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
-from builder import private, records
+from builder import private
 from builder.log import timestamp
-from builder.store import bases
-from builder.store.places import Kind, place_of, remove_unused
+from builder.store import bases, recorded
+from builder.store.places import Kind, held_with_others, place_of, remove_unused
 
 FORMAT = 2
 INFO = "layer.info"
-
-FIELDS = {"key": str, "package": str, "base": str, "made": float, "size": int, "state": str}
-"""Of INFO, as records.py has them."""
 
 DEFAULT_LIMIT = 10 * 1024**3
 """Bytes for all layers together."""
@@ -58,6 +52,10 @@ class DependencyLayer:
     @property
     def layer(self) -> Path:
         return self.directory / "layer"
+
+
+_FIELDS = {"key": str, "package": str, "base": str, "made": float, "size": int, "state": str}
+_RECORD = recorded.RecordFormat(DependencyLayer, INFO, _FIELDS)
 
 
 def where() -> Path:
@@ -90,22 +88,13 @@ def state_of(base: Path) -> str:
 def layer_in_use(key: str, age: float) -> Iterator[DependencyLayer | None]:
     """The layer of a key, not older than `age` seconds, which stays as long as this lasts; None when there is none."""
     directory = layers_directory() / key
-    try:
-        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except FileNotFoundError:
-        yield None
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
-        layer = _read(directory)
+    with held_with_others(directory) as there:
+        layer = _RECORD.read(directory) if there else None
         if layer is None or time.time() - layer.made > age:
             yield None
             return
-        with suppress(OSError):
-            os.utime(directory / INFO)
+        _RECORD.note_use(directory)
         yield layer
-    finally:
-        os.close(descriptor)
 
 
 @contextmanager
@@ -114,7 +103,7 @@ def published_layer(key: str, layer: Path, *, package: str, base: Path) -> Itera
 
     It stays there as long as this lasts. An older one of the key goes.
     """
-    size = int(subprocess.check_output(["du", "-sk", layer], text=True).split()[0]) * 1024
+    size = recorded.disk_usage(layer)
     made = layer.parent / "finished"
     made.mkdir()
     layer.rename(made / "layer")
@@ -127,11 +116,8 @@ def published_layer(key: str, layer: Path, *, package: str, base: Path) -> Itera
         directory=made,
         state=state_of(base),
     )
-    fields = {name: value for name, value in asdict(published).items() if name not in ("directory", "used")}
-    (made / INFO).write_text(json.dumps(fields, indent=1) + "\n")
-    descriptor = os.open(made, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    _RECORD.write(published)
+    with held_with_others(made):
         target = layers_directory() / key
         remove_unused(target)
         try:
@@ -140,15 +126,12 @@ def published_layer(key: str, layer: Path, *, package: str, base: Path) -> Itera
             # Another build was quicker, or uses the older one: then this one is kept for this build only.
             target = made
         yield target / "layer"
-    finally:
-        os.close(descriptor)
 
 
 def all_layers() -> list[DependencyLayer]:
     """All layers, the one used last first."""
     # Who has never built has no place for them, and may be unable to make one.
-    found = [_read(path.parent) for path in where().glob(f"*/{INFO}")]
-    return sorted((each for each in found if each is not None), key=lambda each: each.used, reverse=True)
+    return _RECORD.every(where())
 
 
 def remove_stale() -> list[DependencyLayer]:
@@ -157,7 +140,7 @@ def remove_stale() -> list[DependencyLayer]:
     What cannot be read, as what an older cowbuild kept, goes too: nobody can use it.
     """
     for info in where().glob(f"*/{INFO}"):
-        if _read(info.parent) is None:
+        if _RECORD.read(info.parent) is None:
             remove_unused(info.parent)
     return [each for each in all_layers() if _is_stale(each) and remove_unused(each.directory)]
 
@@ -177,23 +160,7 @@ def prune(limit: int) -> list[DependencyLayer]:
 
     Returns the removed.
     """
-    total = 0
-    removed = remove_stale()
-    for each in all_layers():
-        total += each.size
-        if total > limit and remove_unused(each.directory):
-            total -= each.size
-            removed.append(each)
-    return removed
-
-
-def _read(directory: Path) -> DependencyLayer | None:
-    fields = records.read(directory / INFO, FIELDS)
-    if fields is None:
-        return None
-    with suppress(OSError):
-        return DependencyLayer(**fields, directory=directory, used=(directory / INFO).stat().st_mtime)
-    return None
+    return remove_stale() + recorded.prune(all_layers(), limit)
 
 
 def summary(layers: Sequence[DependencyLayer]) -> list[str]:

@@ -161,7 +161,7 @@ def publish(whole: Path, kept: KeptSession) -> None:
                 metadata.note_bases(layer, {**below, Path(kept.base): Path(kept.base)})
     except metadata.LayerError as error:
         raise OSError(str(error)) from None
-    (whole / INFO).write_text(json.dumps(kept.as_record(), indent=1) + "\n")
+    records.write(whole / INFO, kept.as_record())
     whole.rename(kept.directory)
 
 
@@ -173,7 +173,7 @@ def begin(base: Path, *, stem: str, stage: str) -> KeptSession:
     whole = made / f".{name}"
     whole.mkdir()
     (whole / "layer").mkdir()
-    (whole / INFO).write_text(json.dumps(kept.as_record(), indent=1) + "\n")
+    records.write(whole / INFO, kept.as_record())
     whole.rename(kept.directory)
     return kept
 

@@ -47,6 +47,21 @@ def held_alone(directory: Path) -> Iterator[bool]:
         os.close(descriptor)
 
 
+@contextmanager
+def held_with_others(directory: Path) -> Iterator[bool]:
+    """Whether there is such a directory, which then stays as long as this lasts: it has a shared lock."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield False
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield True
+    finally:
+        os.close(descriptor)
+
+
 def remove_unused(directory: Path) -> bool:
     """Remove a directory that nobody uses; whether it is gone."""
     with held_alone(directory) as alone:
